@@ -1,0 +1,26 @@
+"""Temporary AWS credentials from an X.509 certificate, through IAM Roles Anywhere.
+
+The rooms of the house, from the ground up (docs/architecture.md draws who may enter which):
+
+=============  ===========================================================================
+``errors``     everything that can go wrong, each with a hint and an exit code
+``fastpath``   a cached ``credential-process`` and nothing else
+``domain``     what things are: frozen values and rules, no I/O, no clock
+``protocol``   what the bytes look like: pure functions
+``system``     what the operating system does: private files, locks, clocks, detached processes
+``identity``   who we are: a certificate and the key that belongs to it
+``pki``        making throwaway and local certificates
+``transport``  how bytes leave the machine
+``aws``        what needs an AWS client
+``cache``      where credentials rest
+``config``     what the user asked for
+``mint``       making one session
+``broker``     the one verb: a set of credentials, cached or minted
+``vend``       handing out
+``wiring``     the only place that joins rooms of one level
+``emulator``   a local Roles Anywhere that verifies like the service
+``cli``        the command line
+=============  ===========================================================================
+"""
+
+__version__ = "0.1.0"

@@ -1,0 +1,146 @@
+"""The doors between the rooms: small protocols, each with the errors it guarantees.
+
+Everything above works with these, and :mod:`rolesanywhere_helper.wiring` puts the real ones in. Bytes and numbers
+cross them, so that neither ``protocol`` nor ``broker`` needs a cryptography or HTTP library.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from rolesanywhere_helper.domain.credentials import Credentials
+    from rolesanywhere_helper.domain.keys import KeyType
+
+
+class Clock(Protocol):
+    """Time as an argument, so that no test has to wait."""
+
+    def now(self) -> float:
+        """Return the wall clock: seconds since the epoch."""
+        ...
+
+    def monotonic(self) -> float:
+        """Return seconds from an arbitrary point, the same for all processes since boot; never jumps back."""
+        ...
+
+    def sleep(self, seconds: float) -> None:
+        """Wait."""
+        ...
+
+
+class Randomness(Protocol):
+    """Chance as an argument."""
+
+    def uniform(self, low: float, high: float) -> float:
+        """Draw from the closed interval."""
+        ...
+
+
+class Identity(Protocol):
+    """A leaf, the chain above it, and the key that belongs to the leaf.
+
+    An identity that could be made is usable: the key matches, the leaf is valid now and fit to sign.
+    """
+
+    @property
+    def leaf_der(self) -> bytes:
+        """The end-entity certificate."""
+        ...
+
+    @property
+    def chain_der(self) -> tuple[bytes, ...]:
+        """The intermediates, the leaf's issuer first; without the leaf, without the root; at most five."""
+        ...
+
+    @property
+    def serial(self) -> int:
+        """The leaf's serial number."""
+        ...
+
+    @property
+    def key_type(self) -> KeyType:
+        """The type of the leaf's key, which names the signing algorithm."""
+        ...
+
+    @property
+    def not_after(self) -> int:
+        """The last second of the leaf's validity, since the epoch."""
+        ...
+
+    def sign(self, message: bytes, digest: str = "SHA256") -> bytes:
+        """Sign a whole message: RSA PKCS#1 v1.5, ECDSA as DER, or ML-DSA over the raw message.
+
+        ``digest`` is SHA256 (the only one of SigV4-X509), SHA384 or SHA512 (for ``sign-string``); ML-DSA ignores it.
+
+        Raises:
+            IdentityError: the key could not be used.
+
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class HttpRequest:
+    """A request as it will be on the wire: ``target`` is path and query, ``headers`` in order, ``Host`` among them."""
+
+    method: str
+    url: str
+    target: str
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class HttpResponse:
+    """An answer that arrived whole: header names in lower case, body not longer than the limit."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes = field(repr=False)
+
+
+class Transport(Protocol):
+    """How a request leaves the machine, and an answer comes back: one exchange, no retry."""
+
+    def send(self, request: HttpRequest, timeout: float) -> HttpResponse:
+        """Send one request and return what came back, whatever its status (a redirect excepted).
+
+        ``timeout`` in seconds bounds connect and every read. It is not a bound on the whole exchange: that one is
+        enforced from outside (:mod:`rolesanywhere_helper.mint.deadline`).
+
+        Raises:
+            NetworkError: no whole answer came back, the peer could not prove who it is, or it sent a redirect.
+            BadAnswerError: the answer is longer than the limit, or encoded in a way that was not asked for.
+
+        """
+        ...
+
+
+class CredentialSource(Protocol):
+    """Where an outlet gets what it hands out. It knows neither certificates nor AWS."""
+
+    def get(self) -> Credentials:
+        """Return credentials that are valid now.
+
+        Raises:
+            HelperError: there are none to be had.
+
+        """
+        ...
+
+
+class Minter(Protocol):
+    """Makes one new session."""
+
+    def mint(self) -> Credentials:
+        """Return a new, checked set.
+
+        Raises:
+            HelperError: whatever kept it from being made.
+
+        """
+        ...
