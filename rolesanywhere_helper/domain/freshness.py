@@ -23,6 +23,10 @@ LOW_WATER_SECONDS = 5 * 60
 LOW_WATER_FRACTION = 1 / 6
 
 
+# A clock that stands this far before the set's issue has been set back: the set's age can no longer be told.
+CLOCK_TOLERANCE_SECONDS = 5 * 60
+
+
 class Freshness(Enum):
     """What to do with a set."""
 
@@ -54,11 +58,12 @@ def low_at(issued_at: int, expires_at: int) -> int:
 def judge(credentials: Credentials, refresh_point: int, now: float) -> Freshness:
     """Judge a set at a moment.
 
-    A set issued in the future (the clock was set back) is judged by its end alone.
+    A set issued in the future (the clock was set back) counts as low: nobody can tell how much of it is left.
     """
     if now >= credentials.expires_at:
         return Freshness.EXPIRED
-    if now >= low_at(credentials.issued_at, credentials.expires_at):
+    is_from_the_future = now < credentials.issued_at - CLOCK_TOLERANCE_SECONDS
+    if is_from_the_future or now >= low_at(credentials.issued_at, credentials.expires_at):
         return Freshness.LOW
     if now >= refresh_point:
         return Freshness.DUE

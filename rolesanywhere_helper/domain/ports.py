@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from contextlib import AbstractContextManager
 
     from rolesanywhere_helper.domain.credentials import Credentials
     from rolesanywhere_helper.domain.keys import KeyType
+    from rolesanywhere_helper.errors import HelperError
 
 
 class Clock(Protocol):
@@ -143,4 +145,52 @@ class Minter(Protocol):
             HelperError: whatever kept it from being made.
 
         """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSet:
+    """A set at rest, with the second at which it becomes due: drawn once, when it was made."""
+
+    credentials: Credentials
+    due_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFailure:
+    """A failed attempt at rest: when it failed (epoch seconds), until when nobody should try again, and how."""
+
+    failed_at: float
+    until: float
+    error: HelperError
+
+
+class CredentialStore(Protocol):
+    """Where one session's set rests between uses, and where processes meet that want the same one.
+
+    A store never raises for what it finds: a torn, foreign or outdated entry is none.
+    """
+
+    def load(self) -> StoredSet | None:
+        """Return the set at rest, whatever its age."""
+        ...
+
+    def save(self, entry: StoredSet) -> None:
+        """Put a new set in the old one's place, or log why it cannot be; the old one then stands."""
+        ...
+
+    def load_failure(self) -> StoredFailure | None:
+        """Return the last failure, whatever its age."""
+        ...
+
+    def save_failure(self, failure: StoredFailure) -> None:
+        """Remember a failure, or log why it cannot be."""
+        ...
+
+    def try_lead(self, seconds: float) -> AbstractContextManager[bool]:
+        """Try to become the one process that mints for at most ``seconds``; do not wait."""
+        ...
+
+    def postpone_renewal(self, until: float) -> None:
+        """Let no renewal in the background begin before a moment (epoch seconds)."""
         ...

@@ -1,0 +1,168 @@
+"""The one verb: a set of credentials that is valid now, from the cache or freshly minted.
+
+.. code-block:: text
+
+    fresh                 → it
+    due                   → it, and a renewal begins in the background
+    low                   → a new one; it, if that fails
+    expired, or none      → a new one, or the error
+
+However many processes ask at once, one mints (single flight); the others take what it brings, also when that is a
+failure. A failure is remembered for a while, so that a loop with a broken certificate does not use up the account's
+quota. A failed renewal never takes away what is still valid.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from rolesanywhere_helper.domain.freshness import Freshness, judge, refresh_at
+from rolesanywhere_helper.domain.ports import StoredFailure, StoredSet
+from rolesanywhere_helper.errors import HelperError, NetworkError, RefusedError, ServiceError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rolesanywhere_helper.domain.credentials import Credentials
+    from rolesanywhere_helper.domain.ports import Clock, CredentialStore, Minter, Randomness
+
+REMEMBER_REFUSAL_SECONDS = 30.0
+REMEMBER_OUTAGE_SECONDS = 5.0
+# How often a process that waits looks for what the leader brings. A mint takes 50 ms at best.
+_LOOK_SECONDS = (0.015, 0.035)
+_log = logging.getLogger(__name__)
+
+
+class Broker:
+    """A ``CredentialSource`` over a store and a minter."""
+
+    def __init__(  # noqa: PLR0913 - its collaborators, each by name
+        self,
+        *,
+        store: CredentialStore,
+        minter: Minter,
+        mint_seconds: float,
+        renew_in_background: Callable[[], None],
+        clock: Clock,
+        randomness: Randomness,
+    ) -> None:
+        """Join the parts. ``mint_seconds`` is the deadline that the minter keeps."""
+        self._store = store
+        self._minter = minter
+        self._mint_seconds = mint_seconds
+        self._renew_in_background = renew_in_background
+        self._clock = clock
+        self._randomness = randomness
+
+    def get(self) -> Credentials:
+        """Return a set that is valid now.
+
+        Raises:
+            HelperError: there is none, and none could be made.
+
+        """
+        held = self._store.load()
+        freshness = self._judge(held)
+        if held is not None and freshness in {Freshness.FRESH, Freshness.DUE}:
+            if freshness is Freshness.DUE:
+                self._renew_in_background()
+            return held.credentials
+        try:
+            return self._lead_or_follow()
+        except HelperError as error:
+            if held is not None and freshness is Freshness.LOW and self._judge(held) is not Freshness.EXPIRED:
+                _log.warning("the renewal failed, the old credentials are used: %s", error)
+                return held.credentials
+            raise
+
+    def renew(self) -> None:
+        """Renew the set if it is due, and nobody else is doing so (what the process in the background runs).
+
+        Raises:
+            HelperError: it failed; the next renewal is put off, the longer the more is left.
+
+        """
+        with self._store.try_lead(self._mint_seconds) as leads:
+            held = self._store.load()
+            if not leads or self._judge(held) is Freshness.FRESH or self._remembered() is not None:
+                return
+            try:
+                self._mint()
+            except HelperError as error:
+                self._store.postpone_renewal(self._clock.now() + self._wait_after(error, held))
+                raise
+
+    def _lead_or_follow(self) -> Credentials:
+        remembered = self._remembered()
+        if remembered is not None:
+            raise self._told_again(remembered)
+        began_at = self._clock.now()
+        while True:
+            with self._store.try_lead(self._mint_seconds) as leads:
+                # Also when leading: the one before may have brought it between our look and our turn.
+                brought = self._brought_since(began_at)
+                if brought is not None:
+                    return brought
+                if leads:
+                    return self._mint()
+            self._clock.sleep(self._randomness.uniform(*_LOOK_SECONDS))
+
+    def _brought_since(self, began_at: float) -> Credentials | None:
+        """Return what another process brought since we began to ask, or raise how it failed."""
+        held = self._store.load()
+        # Whole seconds are all that a set remembers of its making.
+        if held is not None and (self._is_usable_at_once(held) or held.credentials.issued_at >= int(began_at)):
+            return held.credentials
+        failure = self._store.load_failure()
+        if failure is not None and began_at < failure.failed_at <= self._clock.now():
+            raise failure.error
+        return None
+
+    def _is_usable_at_once(self, held: StoredSet) -> bool:
+        return self._judge(held) in {Freshness.FRESH, Freshness.DUE}
+
+    def _mint(self) -> Credentials:
+        try:
+            made = self._minter.mint()
+        except HelperError as error:
+            self._remember(error)
+            raise
+        due_at = refresh_at(made.issued_at, made.expires_at, self._randomness.uniform(0, 1))
+        self._store.save(StoredSet(made, due_at))
+        return made
+
+    def _judge(self, held: StoredSet | None) -> Freshness:
+        if held is None:
+            return Freshness.EXPIRED
+        return judge(held.credentials, held.due_at, self._clock.now())
+
+    def _remember(self, error: HelperError) -> None:
+        # What this machine refused by itself cost no call: those who wait are told, those who come later may try.
+        seconds = 0.0
+        if isinstance(error, RefusedError):
+            seconds = REMEMBER_REFUSAL_SECONDS
+        elif isinstance(error, ServiceError | NetworkError):
+            seconds = REMEMBER_OUTAGE_SECONDS
+        now = self._clock.now()
+        self._store.save_failure(StoredFailure(now, now + seconds, error))
+
+    def _remembered(self) -> StoredFailure | None:
+        failure = self._store.load_failure()
+        # A failure from the future was written before the clock was set back.
+        if failure is None or not failure.failed_at <= self._clock.now() < failure.until:
+            return None
+        return failure
+
+    def _told_again(self, failure: StoredFailure) -> HelperError:
+        left = max(1, round(failure.until - self._clock.now()))
+        hint = f"{failure.error.hint} (remembered: asked again in {left} s, or at once with --no-cache)"
+        return type(failure.error)(failure.error.what, hint)
+
+    def _wait_after(self, error: HelperError, held: StoredSet | None) -> float:
+        """Return how long to wait after a failed renewal (docs/refresh-policy.md)."""
+        if isinstance(error, RefusedError):
+            return self._randomness.uniform(300, 600)
+        left = held.credentials.expires_at - self._clock.now() if held is not None else 0
+        base = min(max(left / 8, 15), 300) if left > 0 else 30
+        return base * self._randomness.uniform(0.5, 1.5)

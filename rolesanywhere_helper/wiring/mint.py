@@ -1,0 +1,193 @@
+"""What signs: joins identity, transport, cache and broker for one session.
+
+What is heavy is imported when a session is really minted: a process that finds its answer in the cache, or takes what
+another one brings, loads neither cryptography nor requests.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rolesanywhere_helper import fastpath
+from rolesanywhere_helper.broker import Broker
+from rolesanywhere_helper.domain.cache_key import cache_key
+from rolesanywhere_helper.errors import UnsafeFileError
+from rolesanywhere_helper.system.clocks import SystemClock, SystemRandomness
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from rolesanywhere_helper.config.settings import LoadedSettings, SessionSettings
+    from rolesanywhere_helper.domain.credentials import Credentials
+    from rolesanywhere_helper.domain.identity_reference import IdentityReference
+    from rolesanywhere_helper.domain.ports import Identity, Minter
+    from rolesanywhere_helper.system.private_directory import PrivateDirectory
+
+# In total, for everything that one session takes (promise 58).
+MINT_SECONDS = 15.0
+_log = logging.getLogger(__name__)
+
+
+class Session:
+    """One session, ready to be asked for: cached where that is possible."""
+
+    def __init__(self, loaded: LoadedSettings, minter: Minter, cache: _Cache | None) -> None:
+        self._loaded = loaded
+        self._minter = minter
+        self._cache = cache
+
+    def get(self) -> Credentials:
+        """Return credentials that are valid now.
+
+        Raises:
+            HelperError: there are none to be had.
+
+        """
+        return self._minter.mint() if self._cache is None else self._cache.broker.get()
+
+    def renew(self) -> None:
+        """Renew what is cached, if it is due and nobody else does; without a cache there is nothing to do.
+
+        Raises:
+            HelperError: it failed.
+
+        """
+        if self._cache is not None:
+            self._cache.broker.renew()
+
+    def remember_command_line(self, arguments: Sequence[str]) -> None:
+        """Let the next process with this command line find the answer without parsing anything."""
+        if self._cache is not None:
+            from rolesanywhere_helper.cache.disk import save_route  # noqa: PLC0415 - imports json
+
+            identity = self._loaded.settings.identity
+            consulted = [file.path for file in self._loaded.consulted]
+            files = [*consulted, identity.certificate, *([identity.intermediates] if identity.intermediates else [])]
+            paths = [os.fsencode(os.path.abspath(path)) for path in files]  # noqa: PTH100 - links stay links
+            save_route(self._cache.directory, self._cache.key, arguments, paths)
+
+
+@contextmanager
+def open_session(loaded: LoadedSettings, arguments: Sequence[str], *, in_gitlab_ci: bool = False) -> Iterator[Session]:
+    """Join the parts of one session. ``arguments`` is the command line that a renewal in the background runs again."""
+    minter = _LazyMinter(loaded.settings, in_gitlab_ci=in_gitlab_ci)
+    key = _key(loaded.settings) if loaded.settings.use_cache else None
+    directory = None if key is None else _open_directory(loaded.cache_directory)
+    if key is None or directory is None:
+        yield Session(loaded, minter, None)
+        return
+    with directory:
+        yield Session(loaded, minter, _Cache(directory, key, loaded.settings, minter, arguments))
+
+
+class _Cache:
+    """The session's place in the cache directory, and the broker over it."""
+
+    def __init__(
+        self,
+        directory: PrivateDirectory,
+        key: str,
+        settings: SessionSettings,
+        minter: Minter,
+        arguments: Sequence[str],
+    ) -> None:
+        from rolesanywhere_helper.cache.disk import DiskStore  # noqa: PLC0415 - not needed without a cache
+
+        self.directory = directory
+        self.key = key
+        clock = SystemClock()
+
+        def renew_in_background() -> None:
+            fastpath.start_renewal(os.fsencode(directory.path), key.encode(), arguments, clock.now())
+
+        self.broker = Broker(
+            store=DiskStore(directory, key, str(settings.spec.role_arn), clock),
+            minter=minter,
+            mint_seconds=MINT_SECONDS,
+            renew_in_background=renew_in_background,
+            clock=clock,
+            randomness=SystemRandomness(),
+        )
+
+
+class _LazyMinter:
+    """A minter that imports what it takes when it is first asked."""
+
+    def __init__(self, settings: SessionSettings, *, in_gitlab_ci: bool) -> None:
+        self._settings = settings
+        self._in_gitlab_ci = in_gitlab_ci
+
+    def mint(self) -> Credentials:
+        from rolesanywhere_helper.mint.minter import SessionMinter  # noqa: PLC0415 - only when minting
+        from rolesanywhere_helper.transport.requests_transport import RequestsTransport  # noqa: PLC0415 - the same
+
+        connection = self._settings.connection
+        transport = RequestsTransport(
+            ca_bundle=None if connection.ca_bundle is None else Path(connection.ca_bundle),
+            proxy=connection.proxy,
+            verify=connection.verify_tls,
+        )
+        minter = SessionMinter(
+            load_identity=self._load_identity,
+            transport=transport,
+            endpoint=connection.endpoint,
+            spec=self._settings.spec,
+            clock=SystemClock(),
+            randomness=SystemRandomness(),
+            deadline_seconds=MINT_SECONDS,
+        )
+        return minter.mint()
+
+    def _load_identity(self) -> Identity:
+        from rolesanywhere_helper.identity import registry  # noqa: PLC0415 - imports cryptography
+
+        now = SystemClock().now()
+        loaded = registry.load(self._settings.identity, now=now, in_gitlab_ci=self._in_gitlab_ci)
+        for warning in loaded.warnings:
+            _log.warning("%s", warning)
+        return loaded.identity
+
+
+def _open_directory(path: str | None) -> PrivateDirectory | None:
+    """Open the cache directory; where it cannot be used, say so once and go without (promises 37, 39)."""
+    from rolesanywhere_helper.system.private_directory import PrivateDirectory  # noqa: PLC0415 - not without a cache
+
+    if path is None:
+        _log.warning("nothing is cached: neither HOME nor ROLESANYWHERE_HELPER_CACHE_DIR is set")
+        return None
+    try:
+        return PrivateDirectory(Path(path))
+    except UnsafeFileError as error:
+        _log.warning("nothing is cached: %s (%s)", error.what, error.hint)
+    except OSError as error:
+        _log.warning("nothing is cached: %s: %s", path, error.strerror)
+    return None
+
+
+def _key(settings: SessionSettings) -> str | None:
+    """Name the session's place in the cache, or return None where its files cannot be read (minting will say why)."""
+    identity = _what_identifies(settings.identity)
+    if identity is None:
+        return None
+    connection = settings.connection
+    verification = "verified" if connection.verify_tls else "not verified"
+    parts = [str(connection.endpoint), connection.ca_bundle or "", connection.proxy or "", verification]
+    return cache_key(settings.spec, identity, parts)
+
+
+def _what_identifies(reference: IdentityReference) -> list[bytes] | None:
+    """Return the bytes of certificate and intermediates and the key's path."""
+    from rolesanywhere_helper.system.inputs import read_input  # noqa: PLC0415 - not without a cache
+
+    files = (
+        [reference.certificate] if reference.intermediates is None else [reference.certificate, reference.intermediates]
+    )
+    try:
+        contents = [read_input(path).content for path in files]
+    except (OSError, UnsafeFileError):
+        return None
+    return [*contents, os.fsencode(os.path.abspath(reference.private_key))]  # noqa: PTH100 - links stay links
