@@ -69,11 +69,15 @@ VARIABLES = (
     b"https_proxy",
     b"no_proxy",
 )
+# As it is now: `site.main()` rewrites every module's __file__.
+_PACKAGE = __file__.rpartition("/")[0]
 PREFIX = b"ROLESANYWHERE_HELPER_"
 # A clock that stands this far before the set's issue has been set back: the age can no longer be told.
 CLOCK_TOLERANCE = 300
 # While one renewal is under way (15 s at most, and the start of a Python), no second one is started.
 RENEWAL_SECONDS = 20
+# Who asked is still there, and in more of a hurry.
+_NICENESS = 5
 _LARGEST_FILE = 1 << 20
 _LARGEST_SET = 1 << 16
 _OTHERS_WRITE = 0o022
@@ -208,7 +212,7 @@ def read_private(path: bytes) -> bytes:
 
 def route_name(arguments: "Sequence[str]", environment: "Mapping[bytes, bytes]", working_directory: bytes) -> bytes:
     """Return the name of the route that belongs to a command line, the place it was run in and its environment."""
-    parts = [b"%d" % posix.geteuid(), working_directory, sys.prefix.encode()]
+    parts = [b"%d" % posix.geteuid(), working_directory, _PACKAGE.encode()]
     parts += [argument.encode(errors="surrogateescape") for argument in arguments]
     names = [name for name in environment if name.startswith(PREFIX)]
     names += [name for name in VARIABLES if name in environment]
@@ -333,7 +337,7 @@ def start_renewal(directory: bytes, key: bytes, arguments: "Sequence[str]", now:
             return
         at = arguments.index(COMMAND)
         flags = ["-I", "-S"] if sys.flags.no_site else ["-P"]
-        program = __file__.rpartition("/")[0] + "/__main__.py"
+        program = _PACKAGE + "/__main__.py"
         _detach([sys.executable, *flags, program, *arguments[:at], "renew", *arguments[at + 1 :]])
     except OSError:
         return  # the next call tries again: what was printed is valid
@@ -362,20 +366,18 @@ def claim_renewal(marker: bytes, now: float) -> bool:
 def _detach(command: "list[str]") -> None:
     """Run a command that outlives this process and holds none of its descriptors.
 
-    Some SDKs wait until everybody has closed the pipe they read, so not one may be left open.
+    Some SDKs wait until everybody has closed the pipe they read, so not one may be left open. Nobody waits for the
+    child: this process is about to end, and leaves it to init.
     """
-    child = posix.fork()
-    if child:
-        posix.waitpid(child, 0)
+    if posix.fork():
         return
     try:
         posix.setsid()
-        if posix.fork():
-            posix._exit(0)  # noqa: SLF001 - the public name is in os, which is not loaded here
+        posix.nice(_NICENESS)
         nothing = posix.open("/dev/null", posix.O_RDWR)
         for descriptor in (0, 1, 2):
             posix.dup2(nothing, descriptor)
         posix.closerange(3, 1 << 20)
         posix.execve(command[0], command, posix.environ)
     finally:
-        posix._exit(1)  # noqa: SLF001 - see above
+        posix._exit(1)  # noqa: SLF001 - the public name is in os, which is not loaded here
