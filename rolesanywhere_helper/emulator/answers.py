@@ -1,0 +1,81 @@
+"""What goes back: an answer, or a refusal that becomes one in the form of its protocol (rest-json, or STS's XML)."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from dataclasses import dataclass, field
+from xml.sax.saxutils import escape
+
+_STS_NAMESPACE = "https://sts.amazonaws.com/doc/2011-06-15/"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One HTTP answer. The body may hold credentials."""
+
+    status: int
+    body: bytes = field(repr=False)
+    content_type: str = "application/json"
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+class Refusal(Exception):  # noqa: N818 - a verdict of the service, not an error of this program
+    """The service says no.
+
+    ``message`` is what the client is told, ``reason`` what only the request list tells (the service is silent about
+    it, a developer wants to know). Neither holds a secret.
+    """
+
+    def __init__(self, kind: str, message: str, status: int = 403, reason: str | None = None) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.message = message
+        self.status = status
+        self.reason = reason
+
+
+def access_denied(message: str, reason: str | None = None) -> Refusal:
+    """Refuse as CreateSession refuses nearly everything: 403 AccessDeniedException."""
+    return Refusal("AccessDeniedException", message, reason=reason)
+
+
+def invalid(message: str) -> Refusal:
+    """Refuse a malformed parameter: 400 ValidationException."""
+    return Refusal("ValidationException", message, 400)
+
+
+def json_answer(status: int, document: object) -> Answer:
+    """Answer with a JSON document."""
+    return Answer(status, json.dumps(document).encode("utf-8"))
+
+
+def json_refusal(refusal: Refusal) -> Answer:
+    """Put a refusal in rest-json's form: the type in a header, the text in the body."""
+    body = json.dumps({"message": refusal.message}).encode("utf-8")
+    return Answer(refusal.status, body, headers=(("X-Amzn-ErrorType", refusal.kind),))
+
+
+def xml_answer(action: str, result: dict[str, object]) -> Answer:
+    """Answer as STS does: ``<ActionResponse><ActionResult>…</ActionResult><ResponseMetadata>…``."""
+    inner = f"<{action}Result>{_elements(result)}</{action}Result>"
+    metadata = f"<ResponseMetadata><RequestId>{uuid.uuid4()}</RequestId></ResponseMetadata>"
+    text = f'<{action}Response xmlns="{_STS_NAMESPACE}">{inner}{metadata}</{action}Response>'
+    return Answer(200, text.encode("utf-8"), "text/xml")
+
+
+def xml_refusal(refusal: Refusal) -> Answer:
+    """Put a refusal in STS's form."""
+    error = _elements({"Type": "Sender", "Code": refusal.kind, "Message": refusal.message})
+    text = (
+        f'<ErrorResponse xmlns="{_STS_NAMESPACE}"><Error>{error}</Error>'
+        f"<RequestId>{uuid.uuid4()}</RequestId></ErrorResponse>"
+    )
+    return Answer(refusal.status, text.encode("utf-8"), "text/xml")
+
+
+def _elements(content: dict[str, object]) -> str:
+    return "".join(
+        f"<{name}>{_elements(value) if isinstance(value, dict) else escape(str(value))}</{name}>"
+        for name, value in content.items()
+    )

@@ -1,0 +1,228 @@
+"""CreateSession: ``POST /sessions``, from the request as it arrived to a session or the documented refusal.
+
+The order of the checks: the signature over what arrived, the parameters, the trust anchor and the path to it, the leaf,
+then profile, role, session name and duration. Texts are those of the live service where one is known. The HTTP status
+of an unknown trust anchor is not; it is 403 here, like everything else.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+from cryptography import x509
+
+from rolesanywhere_helper.emulator import certificates, session_tags
+from rolesanywhere_helper.emulator.answers import Refusal, access_denied, invalid
+from rolesanywhere_helper.emulator.issuing import Grant, new_access_key_id
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from rolesanywhere_helper.emulator.arrival import Arrival
+    from rolesanywhere_helper.emulator.issuing import IssuedCredentials
+    from rolesanywhere_helper.emulator.state import Profile, Role, State
+
+ARN_NAMES = ("trustAnchorArn", "profileArn", "roleArn")
+SHORTEST_SECONDS = 900
+LONGEST_SECONDS = 43_200
+_SESSION_NAME = re.compile(r"[\w+=,.@-]{2,64}", re.ASCII)
+_MOST_PROPERTIES = 50
+_LONGEST_PROPERTY = 200
+_LONGEST_CN_WITH_PREFIX = 61
+
+
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """What was asked for, in form. ``duration_seconds`` and ``role_session_name`` are None if not asked for."""
+
+    trust_anchor_arn: str
+    profile_arn: str
+    role_arn: str
+    duration_seconds: int | None
+    role_session_name: str | None
+    instance_properties: Mapping[str, str]
+
+
+def read_parameters(arrival: Arrival) -> Parameters:
+    """Read the parameters, with the ARNs from the query or the JSON body.
+
+    Which wins is not documented, so a request that gives an ARN in both places must give the same.
+
+    Raises:
+        Refusal: ValidationException; one is missing, malformed, or given twice with different values.
+
+    """
+    body = _read_body(arrival.body)
+    query = _read_query(arrival.query)
+    arns = {name: _one_arn(name, query.get(name), body.get(name)) for name in ARN_NAMES}
+    return Parameters(
+        arns["trustAnchorArn"],
+        arns["profileArn"],
+        arns["roleArn"],
+        _duration(body.get("durationSeconds")),
+        _role_session_name(body.get("roleSessionName")),
+        _instance_properties(body.get("instanceProperties")),
+    )
+
+
+def authorize(
+    state: State, parameters: Parameters, leaf: x509.Certificate, chain: tuple[x509.Certificate, ...], now: float
+) -> Grant:
+    """Decide whether the holder of the leaf gets the session. ``now`` is in seconds since the epoch.
+
+    Raises:
+        Refusal: it does not.
+
+    """
+    anchor = state.find_anchor(parameters.trust_anchor_arn)
+    if anchor is None or not anchor.enabled:
+        raise access_denied("Specified Trust Anchor wasn't found.")
+    bundle = x509.load_pem_x509_certificates(anchor.bundle_pem.encode("ascii"))
+    if not certificates.is_weak(leaf):
+        # A weak signature is no step of any path: the leaf's own fault must be named first.
+        certificates.require_path(leaf, chain, bundle, now)
+    certificates.require_usable_leaf(leaf, now)
+    profile = _require_profile(state, parameters)
+    role = _require_role(state, parameters, leaf, state.anchor_arn(anchor))
+    seconds = min(profile.duration_seconds, parameters.duration_seconds or profile.duration_seconds)
+    if seconds > role.max_session_seconds:
+        raise _cannot_assume(
+            role.arn, "The requested DurationSeconds exceeds the MaxSessionDuration set for this role."
+        )
+    session_name = parameters.role_session_name or f"{leaf.serial_number:x}"
+    return Grant(
+        access_key_id=new_access_key_id(),
+        role_arn=role.arn,
+        role_id=role.role_id,
+        session_arn=role.session_arn(session_name),
+        session_name=session_name,
+        source_identity=source_identity(leaf),
+        expires_at=int(now) + seconds,
+    )
+
+
+def source_identity(leaf: x509.Certificate) -> str:
+    """Derive the source identity from the leaf's CN, or from its serial if it has none."""
+    name = certificates.common_name(leaf)
+    if name:
+        return f"CN={name}" if len(name) <= _LONGEST_CN_WITH_PREFIX else name
+    serial = f"{leaf.serial_number:x}"
+    return f"ID={serial.zfill(len(serial) + len(serial) % 2)}"
+
+
+def response(grant: Grant, credentials: IssuedCredentials, expiration: str, subject_arn: str) -> dict[str, Any]:
+    """Build the document of the 201 answer."""
+    return {
+        "credentialSet": [
+            {
+                "assumedRoleUser": {
+                    "arn": grant.session_arn,
+                    "assumedRoleId": f"{grant.role_id}:{grant.session_name}",
+                },
+                "credentials": {
+                    "accessKeyId": credentials.access_key_id,
+                    "expiration": expiration,
+                    "secretAccessKey": credentials.secret_access_key,
+                    "sessionToken": credentials.session_token,
+                },
+                "packedPolicySize": 42,
+                "roleArn": grant.role_arn,
+                "sourceIdentity": grant.source_identity,
+            }
+        ],
+        "subjectArn": subject_arn,
+    }
+
+
+def _require_profile(state: State, parameters: Parameters) -> Profile:
+    profile = state.find_profile(parameters.profile_arn)
+    if profile is None or not profile.enabled or not profile.role_arns:
+        raise access_denied("Invalid or empty profile provided.")
+    if parameters.role_arn not in profile.role_arns:
+        raise access_denied("Requested Role isn't one of those listed in the Profile.")
+    if parameters.role_session_name is not None and not profile.accept_role_session_name:
+        raise access_denied("Not authorized to set roleSessionName")
+    if profile.require_instance_properties and not parameters.instance_properties:
+        raise invalid("The profile requires instanceProperties")
+    return profile
+
+
+def _require_role(state: State, parameters: Parameters, leaf: x509.Certificate, anchor_arn: str) -> Role:
+    role = state.find_role(parameters.role_arn)
+    if role is None or not role.trusts_roles_anywhere:
+        raise _cannot_assume(parameters.role_arn)
+    if role.trusted_anchors and anchor_arn not in role.trusted_anchors:
+        raise _cannot_assume(role.arn)
+    tags = session_tags.unmappable(leaf)
+    if tags is not None:
+        raise _cannot_assume(role.arn, tags)
+    return role
+
+
+def _cannot_assume(role_arn: str, why: str = "") -> Refusal:
+    return access_denied(f"Unable to assume role for {role_arn}. {why}".rstrip())
+
+
+def _read_body(body: bytes) -> dict[str, Any]:
+    if not body:
+        return {}
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        raise invalid("The body is not JSON") from None
+    if not isinstance(document, dict):
+        raise invalid("The body is not a JSON object")
+    return document
+
+
+def _read_query(query: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for parameter in query.split("&"):
+        name, _, value = parameter.partition("=")
+        if name in ARN_NAMES and found.setdefault(name, unquote(value)) != unquote(value):
+            raise invalid(f"{name} is in the query twice, with different values")
+    return found
+
+
+def _one_arn(name: str, in_query: str | None, in_body: object) -> str:
+    value = in_body if in_query is None else in_query
+    if in_query is not None and in_body is not None and in_body != in_query:
+        raise invalid(f"{name} differs between query and body")
+    if not isinstance(value, str) or not value.startswith("arn:"):
+        raise invalid(f"{name} is missing or not an ARN")
+    return value
+
+
+def _duration(value: object) -> int | None:
+    if value is None:
+        return None
+    if type(value) is not int or not SHORTEST_SECONDS <= value <= LONGEST_SECONDS:
+        raise invalid(f"durationSeconds must be a number from {SHORTEST_SECONDS} to {LONGEST_SECONDS}")
+    return value
+
+
+def _role_session_name(value: object) -> str | None:
+    if value is None:
+        return None
+    if not isinstance(value, str) or not _SESSION_NAME.fullmatch(value):
+        raise invalid(r"roleSessionName must be 2 to 64 of [\w+=,.@-]")
+    return value
+
+
+def _instance_properties(value: object) -> Mapping[str, str]:
+    if value is None:
+        return {}
+    if not isinstance(value, dict) or len(value) > _MOST_PROPERTIES:
+        raise invalid(f"instanceProperties must be a map of at most {_MOST_PROPERTIES} entries")
+    for key, text in value.items():
+        if (
+            not isinstance(text, str)
+            or not 1 <= len(key) <= _LONGEST_PROPERTY
+            or not 1 <= len(text) <= _LONGEST_PROPERTY
+        ):
+            raise invalid(f"keys and values of instanceProperties must have 1 to {_LONGEST_PROPERTY} characters")
+    return value

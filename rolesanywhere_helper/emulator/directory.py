@@ -1,0 +1,236 @@
+"""What the emulator's directory holds, made on the first start and used again on later ones.
+
+=============================  ==============================================================================
+``state.json``                 the account: trust anchors, profiles, roles, and a secret
+``ca.pem, ca.key``             the CA of the first trust anchor
+``client.pem, client.key``     a client's certificate and RSA key; ``client-ec`` the same with an EC key
+``tls-ca.*, tls.*``            with TLS: a CA, and the server's certificate for 127.0.0.1 and localhost
+``config.toml``                a configuration for the client, written at every start (the port changes)
+=============================  ==============================================================================
+
+All are private from birth. Certificates that have expired, or have less than a day left, are renewed.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import serialization
+
+from rolesanywhere_helper.emulator import certificates
+from rolesanywhere_helper.emulator import state as states
+from rolesanywhere_helper.emulator.answers import Refusal
+from rolesanywhere_helper.emulator.files import make_private_directory, write_private
+from rolesanywhere_helper.errors import ConfigurationError
+from rolesanywhere_helper.pki.certificates import CertificateAuthority, LeafRequest, Validity
+from rolesanywhere_helper.pki.keys import KeyKind
+
+if TYPE_CHECKING:
+    from rolesanywhere_helper.emulator.settings import Settings
+    from rolesanywhere_helper.emulator.state import State, TrustAnchor
+
+_CA_DAYS = 3_650
+_LEAF_DAYS = 365
+_SECONDS_A_DAY = 86_400
+_ORGANIZATION = "rolesanywhere-helper emulator"
+TLS_NAMES = ("127.0.0.1", "localhost", "::1")
+
+
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """The paths, all absolute."""
+
+    path: Path
+
+    def file(self, name: str) -> Path:
+        """Return the path of one file."""
+        return self.path / name
+
+    def persist(self, state: State) -> None:
+        """Write the state down.
+
+        Raises:
+            OSError: it could not be written; the old one stands.
+
+        """
+        write_private(self.file("state.json"), states.to_json(state))
+
+
+def prepare(settings: Settings, now: float) -> tuple[Directory, State]:
+    """Make the directory what it should be. ``now`` is in seconds since the epoch.
+
+    Raises:
+        ConfigurationError: it cannot be written, holds something else, or a CA file cannot be a trust anchor.
+
+    """
+    directory = Directory(settings.directory.absolute())
+    try:
+        make_private_directory(directory.path)
+        state = _load(directory) or _new(settings)
+        # First, so that a start that was killed here leaves a directory that the next one recognises.
+        directory.persist(state)
+        ca = _ensure_ca(directory, "ca", f"{_ORGANIZATION} CA", now)
+        _ensure_leaf(directory, "client", ca, _client(KeyKind.RSA_2048, now), now)
+        _ensure_leaf(directory, "client-ec", ca, _client(KeyKind.P_256, now), now)
+        if settings.tls:
+            _ensure_tls(directory, now)
+        state = _with_anchors(state, ca, settings)
+        directory.persist(state)
+    except OSError as error:
+        raise ConfigurationError(
+            f"the emulator's directory {directory.path} cannot be used: {error.strerror}",
+            "give --directory a path that this user can write",
+        ) from error
+    return directory, state
+
+
+def write_config(directory: Directory, state: State, endpoint: str, *, tls: bool) -> None:
+    """Write the client's configuration, with a session named ``default``.
+
+    Raises:
+        OSError: it could not be written.
+
+    """
+    arns = first_arns(state)
+    session = {
+        "identity": "client",
+        "trust-anchor-arn": arns["trustAnchorArn"],
+        "profile-arn": arns["profileArn"],
+        "role-arn": arns["roleArn"],
+        "endpoint": endpoint,
+        **({"ca-bundle": str(directory.file("tls-ca.pem"))} if tls else {}),
+    }
+    identity = {"certificate": str(directory.file("client.pem")), "private-key": str(directory.file("client.key"))}
+    lines = ["# Written by the emulator at every start.", *_table("identity.client", identity)]
+    text = "\n".join([*lines, "", *_table("session.default", session), ""])
+    write_private(directory.file("config.toml"), text.encode("utf-8"))
+
+
+def first_arns(state: State) -> dict[str, str]:
+    """Return the ARNs of the trust anchor, the profile and the role that the directory was made with."""
+    return {
+        "trustAnchorArn": state.anchor_arn(state.trust_anchors[0]),
+        "profileArn": state.profile_arn(state.profiles[0]),
+        "roleArn": state.roles[0].arn,
+    }
+
+
+def extra_anchor_arns(state: State, settings: Settings) -> dict[str, str]:
+    """Return the ARN that each ``--ca`` file, as the user wrote it, became."""
+    by_source = {anchor.source: state.anchor_arn(anchor) for anchor in state.trust_anchors}
+    return {file: by_source[str(Path(file).resolve())] for file in settings.extra_cas}
+
+
+def _table(name: str, values: dict[str, str]) -> list[str]:
+    # A JSON string is a TOML basic string, once nothing is left that only JSON escapes.
+    return [f"[{name}]", *(f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in values.items())]
+
+
+def _load(directory: Directory) -> State | None:
+    """Return what an earlier run left; None if the directory is new."""
+    try:
+        text = directory.file("state.json").read_bytes()
+    except FileNotFoundError:
+        taken = sorted(entry.name for entry in directory.path.iterdir() if not entry.name.startswith(".new-"))
+        if taken:
+            raise ConfigurationError(
+                f"{directory.path} is not empty and no emulator's directory: it holds {taken[0]}",
+                "give --directory a new or empty directory",
+            ) from None
+        return None
+    try:
+        return states.from_json(text)
+    except ValueError as error:
+        raise ConfigurationError(
+            f"{directory.file('state.json')} cannot be read: {error}", "remove the directory; it is made again"
+        ) from error
+
+
+def _new(settings: Settings) -> State:
+    anchor = states.TrustAnchor(str(uuid.uuid4()), "emulator", "")
+    return states.new_state(settings.region, settings.account, anchor)
+
+
+def _with_anchors(state: State, ca: CertificateAuthority, settings: Settings) -> State:
+    """Bring the bundles up to date with the files; what an earlier run added with ``--ca`` counts no longer."""
+    first = replace(state.trust_anchors[0], bundle_pem=ca.pem.decode("ascii"))
+    extra = {str(Path(file).resolve()): file for file in settings.extra_cas}
+    others = [anchor for anchor in state.trust_anchors[1:] if anchor.source is None]
+    return replace(
+        state, trust_anchors=(first, *(_extra_anchor(first, path, file) for path, file in extra.items()), *others)
+    )
+
+
+def _extra_anchor(first: TrustAnchor, path: str, file: str) -> TrustAnchor:
+    try:
+        text = Path(path).read_bytes()
+        bundle = x509.load_pem_x509_certificates(text)
+        for certificate in bundle:
+            certificates.require_ca(certificate)
+    except OSError as error:
+        raise ConfigurationError(f"--ca {file} cannot be read: {error.strerror}", "give a PEM file") from error
+    except (ValueError, Refusal) as error:
+        raise ConfigurationError(
+            f"--ca {file} cannot be a trust anchor: {error}",
+            "give PEM certificates with basicConstraints CA:TRUE and keyUsage keyCertSign",
+        ) from error
+    # The same file is the same trust anchor at every start, without being remembered.
+    identifier = uuid.uuid5(uuid.UUID(first.identifier), path)
+    pem = b"".join(certificate.public_bytes(serialization.Encoding.PEM) for certificate in bundle)
+    return states.TrustAnchor(str(identifier), Path(path).stem, pem.decode("ascii"), source=path)
+
+
+def _client(key: KeyKind, now: float) -> LeafRequest:
+    return LeafRequest(Validity.days(now, _LEAF_DAYS), (("O", _ORGANIZATION), ("CN", "client")), key)
+
+
+def _ensure_tls(directory: Directory, now: float) -> None:
+    ca = _ensure_ca(directory, "tls-ca", f"{_ORGANIZATION} TLS CA", now)
+    subject = (("O", _ORGANIZATION), ("CN", "localhost"))
+    request = LeafRequest(Validity.days(now, _LEAF_DAYS), subject, KeyKind.P_256, names=TLS_NAMES, server=True)
+    _ensure_leaf(directory, "tls", ca, request, now)
+
+
+def _ensure_ca(directory: Directory, name: str, common_name: str, now: float) -> CertificateAuthority:
+    validity = Validity.days(now, _CA_DAYS)
+    certificate, key = directory.file(f"{name}.pem"), directory.file(f"{name}.key")
+    try:
+        ca = CertificateAuthority.from_pem(certificate.read_bytes(), key.read_bytes())
+        if _is_usable(ca.certificate, ca, now):
+            return ca
+    except (FileNotFoundError, ValueError):
+        pass
+    ca = CertificateAuthority.root(common_name, validity)
+    write_private(key, ca.key_pem())
+    write_private(certificate, ca.pem)
+    return ca
+
+
+def _ensure_leaf(directory: Directory, name: str, ca: CertificateAuthority, request: LeafRequest, now: float) -> None:
+    certificate, key = directory.file(f"{name}.pem"), directory.file(f"{name}.key")
+    try:
+        there = x509.load_pem_x509_certificate(certificate.read_bytes())
+        private = serialization.load_pem_private_key(key.read_bytes(), None)
+        if _is_usable(there, ca, now) and private.public_key() == there.public_key():
+            return
+    except (FileNotFoundError, ValueError):
+        pass
+    issued = ca.issue(request)
+    write_private(key, issued.key_pem())
+    write_private(certificate, issued.pem)
+
+
+def _is_usable(certificate: x509.Certificate, ca: CertificateAuthority, now: float) -> bool:
+    """Tell whether a certificate of an earlier run can be used for another day."""
+    try:
+        certificate.verify_directly_issued_by(ca.certificate)
+    except (InvalidSignature, ValueError):
+        return False
+    begin, end = certificate.not_valid_before_utc.timestamp(), certificate.not_valid_after_utc.timestamp()
+    return begin <= now and now + _SECONDS_A_DAY <= end
