@@ -1,0 +1,83 @@
+"""The list of commands. What each of them does is imported only when it is chosen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Protocol, cast
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser
+    from collections.abc import Mapping
+
+    from rolesanywhere_helper.cli.logs import LogSettings
+
+
+# A repeatable flag gives a list.
+FlagValue = str | bool | list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Invocation:
+    """A command line, understood: ``flags`` holds what was given, by flag name without dashes.
+
+    ``arguments`` is the command line itself, without the program's name.
+    """
+
+    command: Command
+    arguments: tuple[str, ...]
+    flags: Mapping[str, FlagValue]
+    config: str | None
+    log: LogSettings
+
+
+class CommandModule(Protocol):
+    """What a command's file offers."""
+
+    EXAMPLE: str
+    """What ``--help`` shows at its end; lines that can be typed as they are."""
+
+    def add_flags(self, parser: ArgumentParser) -> None:
+        """Declare the command's flags."""
+        ...
+
+    def run(self, invocation: Invocation) -> int:
+        """Do it and return the exit code.
+
+        Raises:
+            HelperError: it cannot be done.
+
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A command; ``is_quiet`` writes nothing to standard error when it succeeds, ``holds_secrets`` leaves no core."""
+
+    name: str
+    summary: str
+    is_hidden: bool = False
+    is_quiet: bool = False
+    holds_secrets: bool = True
+
+    def load(self) -> CommandModule:
+        """Import what does it."""
+        module = import_module(f"rolesanywhere_helper.cli.{self.name.replace('-', '_')}")
+        return cast("CommandModule", module)
+
+
+COMMANDS: tuple[Command, ...] = (
+    Command("credential-process", "print one credential_process document for an AWS SDK or CLI", is_quiet=True),
+    Command("demo", "the whole way on this machine: CA, emulator, CreateSession, a call with the credentials"),
+    Command("emulator", "run a local Roles Anywhere that verifies like the service"),
+    Command("read-certificate-data", "print what a certificate holds", holds_secrets=False),
+    Command("sign-string", "sign a fixed string with a private key, to test it"),
+    Command("version", "print the version", holds_secrets=False),
+    Command("renew", "renew the cached set in the background", is_hidden=True, is_quiet=True),
+)
+
+# Planned, or the official helper's: refused by name.
+NOT_YET = frozenset(
+    {"serve", "update", "exec", "env", "configure", "doctor", "status", "systemd", "keygen", "csr", "setup"}
+)

@@ -1,0 +1,227 @@
+"""The command line, built from the table of flags with argparse.
+
+What differs from plain argparse: a switch also takes Go's ``--with-proxy=false``, nothing is abbreviated, an error is a
+:class:`UsageError` that never repeats a value (it may be a secret), and help goes out as data.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+from typing import TYPE_CHECKING, NoReturn
+
+from rolesanywhere_helper import __version__
+from rolesanywhere_helper.cli.commands import COMMANDS, NOT_YET, Command, FlagValue, Invocation
+from rolesanywhere_helper.cli.descriptors import write_stdout
+from rolesanywhere_helper.cli.logs import LogSettings
+from rolesanywhere_helper.config import flags
+from rolesanywhere_helper.config.flags import Kind
+from rolesanywhere_helper.config.values import SWITCH_WORDS
+from rolesanywhere_helper.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+PROGRAM = "rolesanywhere-helper"
+_GLOBAL_WITH_VALUE = ("--config", "--log-format", "--log-file")
+_GLOBAL = ("config", "debug", "log-format", "log-file")
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser that raises and writes as the rest of this program does."""
+
+    def __init__(self, prog: str, usage: str | None = None, description: str | None = None, epilog: str = "") -> None:
+        super().__init__(
+            prog,
+            usage,
+            description,
+            epilog,
+            allow_abbrev=False,
+            argument_default=argparse.SUPPRESS,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+
+    def error(self, message: str) -> NoReturn:
+        """Turn argparse's complaint into ours.
+
+        Raises:
+            UsageError: always.
+
+        """
+        flag, has_value, _ = message.partition(": ignored explicit argument")
+        what = f"{flag}: takes no value but true or false" if has_value else message
+        raise UsageError(what, f"see '{self.prog} --help' for flags and an example")
+
+    def print_help(self, file: object = None) -> None:
+        """Write the help to standard output; ``file`` is argparse's and not used."""
+        del file
+        write_stdout(self.format_help().encode())
+
+    def parse(self, arguments: Sequence[str]) -> dict[str, FlagValue]:
+        """Return what was given, by flag name.
+
+        Raises:
+            UsageError: something in it has no meaning.
+
+        """
+        known, unknown = self.parse_known_args(arguments)
+        if unknown:
+            self._refuse(unknown)
+        return vars(known)
+
+    def _refuse(self, unknown: Sequence[str]) -> NoReturn:
+        names = [word.partition("=")[0] for word in unknown if word.startswith("-")]
+        if not names:
+            self.error(f"{len(unknown)} argument(s) too many: this command takes only flags")
+        known = [option for action in self._actions for option in action.option_strings if "=" not in option]
+        near = difflib.get_close_matches(names[0], known, n=1)
+        what = f"unknown flag {names[0]!a}"
+        if near:
+            raise UsageError(what, f"did you mean {near[0]}?")
+        self.error(what)
+
+
+def parse(arguments: Sequence[str]) -> Invocation:
+    """Understand a command line. ``--help`` and ``--version`` write their answer and raise ``SystemExit``.
+
+    Raises:
+        UsageError: it has no meaning.
+        SystemExit: everything is said.
+
+    """
+    head, name, rest = _split(arguments)
+    given = _main_parser().parse(head)
+    if name is None:
+        raise UsageError("no command was given", f"'{PROGRAM} --help' lists them; '{PROGRAM} demo' shows the whole way")
+    command = _command(name)
+    module = command.load()
+    parser = Parser(f"{PROGRAM} {command.name}", description=command.summary, epilog=f"example:\n{module.EXAMPLE}")
+    module.add_flags(parser)
+    _add_global_flags(parser)
+    given |= parser.parse(rest)
+    log = LogSettings(
+        debug=given.get("debug") is True,
+        format=str(given.get("log-format", "text")),
+        file=_text(given, "log-file"),
+    )
+    own = {flag: value for flag, value in given.items() if flag not in _GLOBAL}
+    return Invocation(command, tuple(arguments), own, _text(given, "config"), log)
+
+
+def add_session_flags(parser: argparse.ArgumentParser) -> None:
+    """Add every session flag, and refuse by name those that this version does not know yet."""
+    add_flags(parser, (flag.name for flag in flags.SESSION_FLAGS))
+    refuse_flags(parser, flags.NOT_YET)
+
+
+def add_flags(parser: argparse.ArgumentParser, names: Iterable[str]) -> None:
+    """Add some of the session flags."""
+    for name in names:
+        flag = flags.flag_named(name)
+        if flag.kind is Kind.SWITCH:
+            add_switch(parser, flag.name, flag.help)
+        else:
+            parser.add_argument(flag.option, dest=flag.name, metavar=flag.metavar, help=_escaped(flag.help))
+
+
+def add_switch(parser: argparse._ActionsContainer, name: str, help_text: str) -> None:
+    """Add a switch that may also be written ``--name=true`` and ``--name=false``, as Go programs take it."""
+    option = f"--{name}"
+    parser.add_argument(option, dest=name, action="store_const", const=True, help=_escaped(help_text))
+    for value in (True, False):
+        # Registered as options of their own: given a value by nargs="?", a switch would swallow the next argument.
+        spelled = [f"{option}={word}" for word, meaning in SWITCH_WORDS.items() if meaning is value]
+        parser.add_argument(*spelled, dest=name, action="store_const", const=value, help=argparse.SUPPRESS)
+
+
+def refuse_flags(parser: argparse.ArgumentParser, names: Iterable[str]) -> None:
+    """Know flags by name only to say that they are not supported yet."""
+    for name in sorted(names):
+        parser.add_argument(f"--{name}", action=_NotYet, nargs="?", help=argparse.SUPPRESS)
+
+
+class _NotYet(argparse.Action):
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[object] | None,
+        option_string: str | None = None,
+    ) -> NoReturn:
+        """Refuse; the value is not looked at, since it may be a password."""
+        del parser, namespace, values
+        raise UsageError(
+            f"{option_string} is not supported yet by this version",
+            "use an unencrypted PEM key and a PEM certificate: --private-key FILE --certificate FILE",
+        )
+
+
+def _split(arguments: Sequence[str]) -> tuple[Sequence[str], str | None, Sequence[str]]:
+    """Find the command: the first word that is neither a flag nor the value of a global one."""
+    takes_value = False
+    for index, word in enumerate(arguments):
+        if takes_value:
+            takes_value = False
+        elif word.startswith("-"):
+            takes_value = word in _GLOBAL_WITH_VALUE
+        else:
+            return arguments[:index], word, arguments[index + 1 :]
+    return arguments, None, ()
+
+
+def _main_parser() -> Parser:
+    shown = [command for command in COMMANDS if not command.is_hidden]
+    width = max(len(command.name) for command in shown)
+    listed = "\n".join(f"  {command.name:<{width}}  {command.summary}" for command in shown)
+    parser = Parser(
+        PROGRAM,
+        f"{PROGRAM} [flags] COMMAND [flags]",
+        "Turns an X.509 certificate into temporary AWS credentials with IAM Roles Anywhere.",
+        f"commands:\n{listed}\n\n'{PROGRAM} COMMAND --help' shows a command's flags and an example.\n\n"
+        f"example:\n  {PROGRAM} demo",
+    )
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
+    _add_global_flags(parser)
+    return parser
+
+
+class _Version(argparse.Action):
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[object] | None,
+        option_string: str | None = None,
+    ) -> None:
+        del namespace, values, option_string
+        write_stdout(f"{PROGRAM} {__version__}\n".encode())
+        parser.exit()
+
+
+def _add_global_flags(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("flags of every command, also accepted before its name")
+    group.add_argument("--config", dest="config", metavar="FILE", help="configuration file (TOML)")
+    add_switch(group, "debug", "show more detail; never a secret")
+    group.add_argument("--log-format", dest="log-format", choices=("text", "json"), help="form of log lines")
+    group.add_argument("--log-file", dest="log-file", metavar="FILE", help="append log lines to FILE")
+
+
+def _command(name: str) -> Command:
+    for command in COMMANDS:
+        if command.name == name:
+            return command
+    if name in NOT_YET:
+        raise UsageError(f"the command {name} is not part of this version yet", f"'{PROGRAM} --help' lists what is")
+    shown = [command.name for command in COMMANDS if not command.is_hidden]
+    near = difflib.get_close_matches(name, shown, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"there is: {', '.join(shown)}"
+    raise UsageError(f"unknown command {name!a}", hint)
+
+
+def _text(given: dict[str, FlagValue], name: str) -> str | None:
+    value = given.get(name)
+    return value if isinstance(value, str) else None
+
+
+def _escaped(text: str) -> str:
+    return text.replace("%", "%%")

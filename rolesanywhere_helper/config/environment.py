@@ -1,0 +1,85 @@
+"""What the configuration depends on besides flags and files: the environment, and where the program was started."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rolesanywhere_helper import fastpath
+from rolesanywhere_helper.config.flags import PREFIX, SESSION_FLAGS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+CONFIG_VARIABLE = f"{PREFIX}CONFIG"
+CACHE_VARIABLE = f"{PREFIX}CACHE_DIR"
+# Lower case first, as curl and urllib read them. HTTP_PROXY is not among them: plain http is only for this machine,
+# and calls to this machine take no proxy.
+PROXY_VARIABLES = ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")
+NO_PROXY_VARIABLES = ("no_proxy", "NO_PROXY")
+
+VARIABLES: frozenset[str] = frozenset(
+    {
+        *(flag.variable for flag in SESSION_FLAGS),
+        *(flag.aws_variable for flag in SESSION_FLAGS if flag.aws_variable is not None),
+        CONFIG_VARIABLE,
+        CACHE_VARIABLE,
+        "CACHE_DIRECTORY",
+        "XDG_CACHE_HOME",
+        "XDG_CONFIG_HOME",
+        "HOME",
+        "GITLAB_CI",
+        *PROXY_VARIABLES,
+        *NO_PROXY_VARIABLES,
+    }
+)
+"""Every environment variable that this room reads: who remembers an answer keys it on these."""
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """Where a command was started: ``working_directory`` is absolute."""
+
+    environment: Mapping[str, str]
+    working_directory: str
+
+    def variable(self, *names: str) -> str | None:
+        """Return the first of these variables that is set and not empty."""
+        for name in names:
+            value = self.environment.get(name)
+            if value:
+                return value
+        return None
+
+    @property
+    def home(self) -> str | None:
+        """The home directory, or None where the environment names none (a system service)."""
+        home = self.environment.get("HOME", "")
+        return home if home.startswith("/") else None
+
+    @property
+    def in_gitlab_ci(self) -> bool:
+        """Tell whether this is a job of GitLab CI, where files have permissions of their own."""
+        return self.variable("GITLAB_CI") is not None
+
+    @property
+    def cache_directory(self) -> str | None:
+        """The cache's own directory, or None where the environment names none.
+
+        ``ROLESANYWHERE_HELPER_CACHE_DIR``, else the first entry of systemd's ``CACHE_DIRECTORY``, else
+        ``$XDG_CACHE_HOME/rolesanywhere-helper``, else ``~/.cache/rolesanywhere-helper``. The fast path must find the
+        same one, so its function decides.
+        """
+        names = (CACHE_VARIABLE, "CACHE_DIRECTORY", "XDG_CACHE_HOME", "HOME")
+        found = {os.fsencode(name): os.fsencode(self.environment.get(name, "")) for name in names}
+        directory = fastpath.cache_directory({name: value for name, value in found.items() if value})
+        return None if directory is None else os.fsdecode(directory)
+
+    def configuration_candidates(self) -> tuple[str, ...]:
+        """Return where a configuration file is looked for when none is named, in this order."""
+        base = self.environment.get("XDG_CONFIG_HOME", "")
+        if not base.startswith("/"):  # the XDG specification: relative paths are to be ignored
+            base = f"{self.home}/.config" if self.home else ""
+        own = (f"{base}/rolesanywhere-helper/config.toml",) if base else ()
+        return (*own, "/etc/rolesanywhere-helper/config.toml")

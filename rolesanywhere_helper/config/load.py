@@ -1,0 +1,206 @@
+"""From flags, environment and configuration file to settings: the first that says something wins, in this order."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rolesanywhere_helper.config import document, proxy
+from rolesanywhere_helper.config.environment import CONFIG_VARIABLE
+from rolesanywhere_helper.config.flags import REQUIRED, SESSION_FLAGS, flag_named
+from rolesanywhere_helper.config.settings import ConnectionSettings, ConsultedFile, LoadedSettings, SessionSettings
+from rolesanywhere_helper.config.values import Value, Values, from_text
+from rolesanywhere_helper.domain.endpoint import parse_endpoint, regional_endpoint
+from rolesanywhere_helper.domain.identity_reference import IdentityReference
+from rolesanywhere_helper.domain.session import DEFAULT_SECONDS, session_spec
+from rolesanywhere_helper.errors import ConfigurationError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from rolesanywhere_helper.config.environment import Surroundings
+    from rolesanywhere_helper.domain.session import SessionSpec
+
+    # Returns the content of a file that nobody else could have written, or None if there is none.
+    Read = Callable[[str, str], bytes | None]
+
+_ARNS = ("trust-anchor-arn", "profile-arn", "role-arn")
+
+
+def load_session(
+    flags: Mapping[str, object], surroundings: Surroundings, read: Read, config: str | None = None
+) -> LoadedSettings:
+    """Work out one session.
+
+    ``flags`` holds what was typed, by the names of :data:`~rolesanywhere_helper.config.flags.SESSION_FLAGS`, and
+    ``config`` the file named with ``--config``. A configuration file is read if it or ``--session`` is named, or if
+    none of the three ARNs is given. Where no session is named its only one is meant, unless all three are given.
+
+    ``read(path, what)`` returns a file's content, None if there is none, and raises ``UnsafeFileError`` for one that
+    somebody else could have written (promise 81).
+
+    Raises:
+        UsageError: what was asked is incomplete, contradictory, malformed or not supported.
+        UnsafeFileError: the configuration file or CA bundle is not to be trusted.
+
+    """
+    given = _from_environment(surroundings) | _from_flags(flags, surroundings)
+    name = Values(given).text("session")
+    consulted: tuple[ConsultedFile, ...] = ()
+    is_named = name is not None or config is not None or surroundings.variable(CONFIG_VARIABLE) is not None
+    if is_named or not any(arn in given for arn in _ARNS):
+        consulted = _consult(config, surroundings, read)
+        if name is not None or not all(arn in given for arn in _ARNS):
+            name, from_file = _session_of(consulted, name, surroundings.home)
+            given = from_file | given
+    values = Values(given)
+    _refuse_missing(values, consulted)
+    spec = _spec(values)
+    connection = _connection(values, spec, surroundings, read)
+    settings = SessionSettings(name, spec, _identity(values), connection, use_cache=not values.switch("no-cache"))
+    return LoadedSettings(
+        settings,
+        surroundings.cache_directory,
+        consulted,
+        _warnings(connection),
+        _notes(connection),
+        surroundings.in_gitlab_ci,
+    )
+
+
+# Where values come from
+
+
+def _from_flags(flags: Mapping[str, object], surroundings: Surroundings) -> dict[str, Value]:
+    values: dict[str, Value] = {}
+    for flag in SESSION_FLAGS:
+        given = flags.get(flag.name)
+        if isinstance(given, bool):
+            values[flag.name] = given
+        elif isinstance(given, str) and given:  # an empty one is as good as none, as for the official helper
+            values[flag.name] = from_text(flag, given, flag.option, surroundings.working_directory)
+    return values
+
+
+def _from_environment(surroundings: Surroundings) -> dict[str, Value]:
+    values: dict[str, Value] = {}
+    for flag in SESSION_FLAGS:
+        for variable in (flag.variable, flag.aws_variable):
+            text = None if variable is None else surroundings.variable(variable)
+            if variable is not None and text is not None:
+                values[flag.name] = from_text(flag, text, variable, surroundings.working_directory)
+                break
+    return values
+
+
+def _consult(config: str | None, surroundings: Surroundings, read: Read) -> tuple[ConsultedFile, ...]:
+    """Read the file that was named, or look for one until there is one."""
+    named = config or surroundings.variable(CONFIG_VARIABLE)
+    if named is not None:
+        path = named if named.startswith("/") else f"{surroundings.working_directory.rstrip('/')}/{named}"
+        content = read(path, "configuration file")
+        if content is None:
+            raise ConfigurationError(f"there is no configuration file {path}", f"check --config and {CONFIG_VARIABLE}")
+        return (ConsultedFile(path, content),)
+    consulted: list[ConsultedFile] = []
+    for path in surroundings.configuration_candidates():
+        consulted.append(ConsultedFile(path, read(path, "configuration file")))
+        if consulted[-1].content is not None:
+            break
+    return tuple(consulted)
+
+
+def _session_of(
+    consulted: tuple[ConsultedFile, ...], name: str | None, home: str | None
+) -> tuple[str | None, dict[str, Value]]:
+    """Pick the session of a name, or the only one."""
+    used = consulted[-1]
+    if used.content is None:
+        if name is None:
+            return None, {}
+        looked = ", ".join(file.path for file in consulted)
+        raise ConfigurationError(
+            f"session {name!a} was asked for, but there is no configuration file", f"looked for: {looked}"
+        )
+    parsed = document.parse(used.path, used.content)
+    if name is None:
+        name = _only_session(parsed)
+    return name, {} if name is None else parsed.session_values(name, home)
+
+
+def _only_session(parsed: document.Document) -> str | None:
+    if len(parsed.sessions) > 1:
+        names = ", ".join(parsed.sessions)
+        raise UsageError(f"there is more than one session in {parsed.path}", f"choose one with --session: {names}")
+    return next(iter(parsed.sessions), None)
+
+
+# What is made of them
+
+
+def _refuse_missing(values: Values, consulted: tuple[ConsultedFile, ...]) -> None:
+    missing = [flag_named(name) for name in REQUIRED if not values.text(name)]
+    if not missing:
+        return
+    flags = ", ".join(flag.option for flag in missing)
+    variables = ", ".join(flag.variable for flag in missing)
+    keys = ", ".join(flag.name for flag in missing)
+    used = next((file.path for file in consulted if file.content is not None), "the configuration file")
+    raise UsageError(
+        f"missing: {flags}",
+        f"give {flags}, or set {variables}, or name a --session that has {keys} in {used}",
+    )
+
+
+def _spec(values: Values) -> SessionSpec:
+    duration = values.seconds("session-duration")
+    return session_spec(
+        trust_anchor_arn=values.text("trust-anchor-arn") or "",
+        profile_arn=values.text("profile-arn") or "",
+        role_arn=values.text("role-arn") or "",
+        region=values.text("region") or None,
+        duration_seconds=DEFAULT_SECONDS if duration is None else duration,
+        role_session_name=values.text("role-session-name") or None,
+        instance_properties=values.properties("instance-properties"),
+    )
+
+
+def _identity(values: Values) -> IdentityReference:
+    return IdentityReference(
+        certificate=values.text("certificate") or "",
+        private_key=values.text("private-key") or "",
+        intermediates=values.text("intermediates"),
+        strict_key_permissions=values.switch("strict-key-permissions"),
+        accept_insecure_key_file=values.switch("accept-insecure-private-key-file"),
+    )
+
+
+def _connection(values: Values, spec: SessionSpec, surroundings: Surroundings, read: Read) -> ConnectionSettings:
+    given = values.text("endpoint")
+    if given:
+        endpoint = parse_endpoint(given)
+    else:
+        endpoint = regional_endpoint(
+            spec.trust_anchor_arn.partition,
+            spec.region,
+            use_fips=values.switch("use-fips-endpoint"),
+            use_dualstack=values.switch("use-dualstack-endpoint"),
+        )
+    is_tls = endpoint.scheme == "https"
+    ca_bundle = values.text("ca-bundle") if is_tls else None
+    if ca_bundle is not None and read(ca_bundle, "CA bundle") is None:
+        raise UsageError(f"there is no CA bundle {ca_bundle}", "check --ca-bundle and AWS_CA_BUNDLE")
+    chosen = proxy.proxy_for(endpoint, surroundings) if values.switch("with-proxy") else None
+    return ConnectionSettings(endpoint, ca_bundle, chosen, verify_tls=not values.switch("no-verify-ssl"))
+
+
+def _warnings(connection: ConnectionSettings) -> tuple[str, ...]:
+    if connection.verify_tls:
+        return ()
+    danger = "anybody on the way can read and replace the credentials"
+    return (f"the endpoint's TLS certificate is NOT verified (--no-verify-ssl): {danger}",)
+
+
+def _notes(connection: ConnectionSettings) -> tuple[str, ...]:
+    if connection.proxy_shown is None:
+        return ()
+    return (f"CreateSession goes through the proxy {connection.proxy_shown} (--with-proxy)",)

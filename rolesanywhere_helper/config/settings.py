@@ -1,0 +1,69 @@
+"""What was asked for, checked and frozen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rolesanywhere_helper.domain.endpoint import Endpoint
+    from rolesanywhere_helper.domain.identity_reference import IdentityReference
+    from rolesanywhere_helper.domain.session import SessionSpec
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionSettings:
+    """How CreateSession is reached.
+
+    ``ca_bundle`` is an absolute path, or None for the system's trust store. ``proxy`` is a URL that may hold a
+    password, so ``repr`` leaves it out; :attr:`proxy_shown` is for messages.
+    """
+
+    endpoint: Endpoint
+    ca_bundle: str | None = None
+    proxy: str | None = field(default=None, repr=False)
+    verify_tls: bool = True
+
+    @property
+    def proxy_shown(self) -> str | None:
+        """The proxy without user and password."""
+        if self.proxy is None:
+            return None
+        scheme, _, rest = self.proxy.partition("://")
+        return f"{scheme}://{rest.rpartition('@')[2]}"
+
+
+@dataclass(frozen=True, slots=True)
+class SessionSettings:
+    """One session: what to ask for, who we are, how to get there. ``name`` is its name in the configuration file."""
+
+    name: str | None
+    spec: SessionSpec
+    identity: IdentityReference
+    connection: ConnectionSettings
+    use_cache: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ConsultedFile:
+    """A configuration file that was looked for; ``content`` is None if it was not there."""
+
+    path: str
+    content: bytes | None = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedSettings:
+    """The settings and what they were made from.
+
+    ``consulted`` lists every place looked at, up to and including the file that was used: when one of them appears or
+    changes, the settings may change. ``warnings`` are for the user, ``notes`` for the log. ``in_gitlab_ci`` changes
+    what hints say about a key file's permissions.
+    """
+
+    settings: SessionSettings
+    cache_directory: str | None
+    consulted: tuple[ConsultedFile, ...] = ()
+    warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    in_gitlab_ci: bool = False

@@ -1,0 +1,477 @@
+"""Precedence, paths, the configuration file and what is read on the way."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rolesanywhere_helper import fastpath
+from rolesanywhere_helper.config.environment import VARIABLES, Surroundings
+from rolesanywhere_helper.config.flags import REQUIRED, SESSION_FLAGS, Flag, Kind
+from rolesanywhere_helper.config.load import load_session
+from rolesanywhere_helper.errors import ConfigurationError, InvalidParameterError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from rolesanywhere_helper.config.settings import LoadedSettings
+
+ANCHOR = "arn:aws:rolesanywhere:eu-central-1:111122223333:trust-anchor/11111111-2222-3333-4444-555555555555"
+PROFILE = "arn:aws:rolesanywhere:eu-central-1:111122223333:profile/11111111-2222-3333-4444-555555555555"
+ROLE = "arn:aws:iam::111122223333:role/Deploy"
+OWN_FILE = "/home/me/.config/rolesanywhere-helper/config.toml"
+SYSTEM_FILE = "/etc/rolesanywhere-helper/config.toml"
+Flags = dict[str, str | bool]
+
+SESSION = f"""
+trust-anchor-arn = "{ANCHOR}"
+profile-arn = "{PROFILE}"
+role-arn = "{ROLE}"
+"""
+ONE = f"""
+[identity.host]
+certificate = "tls/host.pem"
+private-key = "~/host.key"
+
+[session.deploy]
+identity = "host"
+{SESSION}
+"""
+
+
+class Files:
+    """Stands in for the disk, and notes what was asked for."""
+
+    def __init__(self, files: Mapping[str, str]) -> None:
+        self.files = files
+        self.asked: list[str] = []
+
+    def __call__(self, path: str, what: str) -> bytes | None:
+        assert what in {"configuration file", "CA bundle"}
+        self.asked.append(path)
+        return self.files[path].encode() if path in self.files else None
+
+
+class Watched(dict[str, str]):
+    """An environment that notes which names are looked up, and refuses to be walked through."""
+
+    def __init__(self, values: Mapping[str, str]) -> None:
+        super().__init__(values)
+        self.read: set[str] = set()
+
+    def get(self, key: str, default: object = None) -> str:
+        self.read.add(key)
+        return super().get(key, default)  # type: ignore[arg-type]
+
+    def __getitem__(self, key: str) -> str:
+        self.read.add(key)
+        return super().__getitem__(key)
+
+    def __contains__(self, key: object) -> bool:
+        self.read.add(str(key))
+        return super().__contains__(key)
+
+    def __iter__(self) -> Iterator[str]:
+        raise AssertionError("the loader must not walk through the environment")
+
+
+def load(
+    flags: Flags,
+    environment: Mapping[str, str] | None = None,
+    files: Mapping[str, str] | None = None,
+    config: str | None = None,
+) -> LoadedSettings:
+    variables = {"HOME": "/home/me"} | dict(environment or {})
+    return load_session(flags, Surroundings(variables, "/work"), Files(files or {}), config)
+
+
+# Flags, environment, file
+
+
+def test_flags_alone_are_enough_and_no_file_is_looked_at(complete: Flags) -> None:
+    files = Files({OWN_FILE: "this is not TOML"})
+
+    loaded = load_session(complete, Surroundings({"HOME": "/home/me"}, "/work"), files)
+
+    assert loaded.settings.identity.certificate == "/work/host.pem"
+    assert loaded.settings.identity.private_key == "/work/host.key"
+    assert str(loaded.settings.spec.role_arn) == ROLE
+    assert loaded.settings.spec.region == "eu-central-1"
+    assert loaded.settings.spec.duration_seconds == 3600
+    assert str(loaded.settings.connection.endpoint) == "https://rolesanywhere.eu-central-1.amazonaws.com"
+    assert loaded.settings.use_cache
+    assert loaded.consulted == ()
+    assert files.asked == []
+
+
+def test_a_flag_wins_over_the_environment_and_that_over_the_file() -> None:
+    flags: Flags = {"session": "deploy", "role-session-name": "flag"}
+    environment = {
+        "ROLESANYWHERE_HELPER_ROLE_SESSION_NAME": "environment",
+        "ROLESANYWHERE_HELPER_SESSION_DURATION": "30m",
+    }
+    text = ONE + 'role-session-name = "file"\nduration = "2h"\nregion = "eu-west-1"\n'
+
+    spec = load(flags, environment, {OWN_FILE: text}).settings.spec
+
+    assert spec.role_session_name == "flag"
+    assert spec.duration_seconds == 1800
+    assert spec.region == "eu-west-1"
+
+
+def test_a_session_wins_over_its_identity() -> None:
+    text = ONE + 'certificate = "/other.pem"\n'
+
+    identity = load({"session": "deploy"}, None, {OWN_FILE: text}).settings.identity
+
+    assert identity.certificate == "/other.pem"
+    assert identity.private_key == "/home/me/host.key"
+
+
+def test_a_switch_of_the_command_line_turns_off_what_the_file_turned_on() -> None:
+    files = {OWN_FILE: ONE + "no-cache = true\n"}
+
+    assert not load({"session": "deploy"}, None, files).settings.use_cache
+    assert load({"session": "deploy", "no-cache": False}, None, files).settings.use_cache
+
+
+def test_an_empty_flag_is_as_good_as_none(complete: Flags) -> None:
+    empty: Flags = {"endpoint": "", "role-session-name": "", "intermediates": "", "session": ""}
+
+    assert load(complete | empty).settings == load(complete).settings
+    with pytest.raises(UsageError, match="missing: --role-arn"):
+        load(complete | {"role-arn": ""})
+
+
+def test_an_empty_variable_is_as_good_as_none(complete: Flags) -> None:
+    assert (
+        load(complete, {"ROLESANYWHERE_HELPER_REGION": "", "AWS_CA_BUNDLE": ""}).settings.connection.ca_bundle is None
+    )
+
+
+TYPED = {
+    "region": "eu-west-1",
+    "endpoint": "http://127.0.0.1:1",
+    "role-session-name": "someone",
+    "trust-anchor-arn": ANCHOR,
+    "profile-arn": PROFILE,
+    "role-arn": ROLE,
+    "session-duration": "900",
+    "instance-properties": "a=b",
+}
+
+
+@pytest.mark.parametrize("flag", [flag for flag in SESSION_FLAGS if flag.name != "session"], ids=lambda flag: flag.name)
+def test_every_flag_can_come_from_its_variable(flag: Flag, complete: Flags) -> None:
+    is_switch = flag.kind is Kind.SWITCH
+    text = "true" if is_switch else TYPED.get(flag.name, "/x")
+    rest = {name: value for name, value in complete.items() if name != flag.name}
+    if flag.name == "use-fips-endpoint":  # which not every region has
+        rest["region"] = "us-east-1"
+    environment = {"HTTPS_PROXY": "http://proxy:3128"}
+    files = {"/x": ""}
+
+    from_flag = load(rest | {flag.name: True if is_switch else text}, environment, files).settings
+    from_variable = load(rest, environment | {flag.variable: text}, files).settings
+
+    assert from_flag == from_variable
+    assert flag.name in REQUIRED or from_flag != load(rest, environment, files).settings
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "endpoint"),
+    [
+        ("AWS_USE_FIPS_ENDPOINT", "true", "https://rolesanywhere-fips.us-east-1.amazonaws.com"),
+        ("AWS_USE_FIPS_ENDPOINT", "false", "https://rolesanywhere.us-east-1.amazonaws.com"),
+        ("AWS_USE_DUALSTACK_ENDPOINT", "true", "https://rolesanywhere.us-east-1.api.aws"),
+        ("AWS_ENDPOINT_URL_ROLESANYWHERE", "http://127.0.0.1:4566", "http://127.0.0.1:4566"),
+        ("AWS_REGION", "eu-west-3", "https://rolesanywhere.us-east-1.amazonaws.com"),
+        ("AWS_DEFAULT_REGION", "eu-west-3", "https://rolesanywhere.us-east-1.amazonaws.com"),
+    ],
+)
+def test_what_the_variables_of_aws_mean(variable: str, value: str, endpoint: str, complete: Flags) -> None:
+    loaded = load(complete | {"region": "us-east-1"}, {variable: value})
+
+    assert str(loaded.settings.connection.endpoint) == endpoint
+
+
+def test_our_variable_wins_over_that_of_aws(complete: Flags) -> None:
+    environment = {
+        "AWS_ENDPOINT_URL_ROLESANYWHERE": "http://127.0.0.1:1",
+        "ROLESANYWHERE_HELPER_ENDPOINT": "http://127.0.0.1:2",
+    }
+
+    assert load(complete, environment).settings.connection.endpoint.port == 2
+
+
+def test_fips_is_never_given_up_in_silence(complete: Flags) -> None:
+    with pytest.raises(InvalidParameterError, match="no FIPS endpoint in eu-central-1"):
+        load(complete | {"use-fips-endpoint": True})
+
+
+# What is missing
+
+
+@pytest.mark.parametrize("name", REQUIRED)
+def test_what_is_missing_is_named_in_three_ways(name: str, complete: Flags) -> None:
+    with pytest.raises(UsageError) as caught:
+        load({key: value for key, value in complete.items() if key != name})
+
+    assert caught.value.what == f"missing: --{name}"
+    assert f"ROLESANYWHERE_HELPER_{name.upper().replace('-', '_')}" in caught.value.hint
+    assert f"has {name} in" in caught.value.hint
+
+
+def test_everything_that_is_missing_is_one_error() -> None:
+    with pytest.raises(UsageError) as caught:
+        load({})
+
+    assert all(f"--{name}" in caught.value.what for name in REQUIRED)
+
+
+# The configuration file
+
+
+def test_paths_in_the_file_are_relative_to_it() -> None:
+    identity = load({"session": "deploy"}, None, {"/srv/x.toml": ONE}, "/srv/x.toml").settings.identity
+
+    assert identity.certificate == "/srv/tls/host.pem"
+    assert identity.private_key == "/home/me/host.key"
+
+
+def test_a_tilde_without_a_home_is_an_error() -> None:
+    surroundings = Surroundings({}, "/work")
+
+    with pytest.raises(ConfigurationError, match="HOME is not set"):
+        load_session({"session": "deploy"}, surroundings, Files({SYSTEM_FILE: ONE}))
+
+
+def test_every_place_looked_at_is_told() -> None:
+    loaded = load({"session": "deploy"}, None, {SYSTEM_FILE: ONE})
+
+    assert [(file.path, file.content is None) for file in loaded.consulted] == [(OWN_FILE, True), (SYSTEM_FILE, False)]
+    assert loaded.consulted[-1].content == ONE.encode()
+
+
+def test_the_first_file_wins_whole() -> None:
+    loaded = load({"session": "deploy"}, None, {OWN_FILE: ONE, SYSTEM_FILE: "[session.deploy]\n"})
+
+    assert [file.path for file in loaded.consulted] == [OWN_FILE]
+
+
+@pytest.mark.parametrize(
+    ("config", "environment", "expected"),
+    [
+        ("a.toml", {"ROLESANYWHERE_HELPER_CONFIG": "b.toml"}, "/work/a.toml"),
+        (None, {"ROLESANYWHERE_HELPER_CONFIG": "b.toml"}, "/work/b.toml"),
+        (None, {"XDG_CONFIG_HOME": "/xdg"}, "/xdg/rolesanywhere-helper/config.toml"),
+        (None, {"XDG_CONFIG_HOME": "relative"}, OWN_FILE),
+    ],
+)
+def test_where_the_file_is_looked_for(config: str | None, environment: dict[str, str], expected: str) -> None:
+    loaded = load({"session": "deploy"}, environment, {expected: ONE}, config)
+
+    assert loaded.consulted[-1].path == expected
+
+
+def test_a_file_that_was_named_must_be_there() -> None:
+    with pytest.raises(ConfigurationError, match=r"no configuration file /work/mine\.toml"):
+        load({"session": "deploy"}, None, {OWN_FILE: ONE}, "mine.toml")
+
+
+def test_the_only_session_is_the_one_that_is_meant() -> None:
+    loaded = load({}, None, {OWN_FILE: ONE})
+
+    assert loaded.settings.name == "deploy"
+
+
+def test_of_several_sessions_one_must_be_chosen() -> None:
+    with pytest.raises(UsageError) as caught:
+        load({}, None, {OWN_FILE: f"{ONE}\n[session.other]\n{SESSION}"})
+
+    assert "more than one session" in caught.value.what
+    assert caught.value.hint == "choose one with --session: deploy, other"
+
+
+def test_an_arn_on_the_command_line_never_mixes_with_a_session_that_was_not_asked_for() -> None:
+    with pytest.raises(UsageError, match="missing: --certificate, --private-key, --trust-anchor-arn, --profile-arn"):
+        load({"role-arn": ROLE}, None, {OWN_FILE: ONE})
+
+
+def test_a_session_that_is_not_there_is_met_with_its_neighbour() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        load({"session": "deplyo"}, None, {OWN_FILE: ONE})
+
+    assert caught.value.hint == "did you mean deploy?"
+
+
+def test_a_session_without_any_file_names_where_it_was_looked_for() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        load({"session": "deploy"})
+
+    assert OWN_FILE in caught.value.hint
+    assert SYSTEM_FILE in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("text", "what", "hint"),
+    [
+        ("[sesion.x]\n", "unknown key 'sesion' at the top level", "did you mean session?"),
+        ("[session.deploy]\nrole_arn = 'x'\n", "unknown key 'role_arn' at [session.deploy]", "did you mean role-arn?"),
+        ("[identity.host]\nrole-arn = 'x'\n", "unknown key 'role-arn' at [identity.host]", "there is: "),
+        ("[session.other]\nzzz = 1\n", "unknown key 'zzz' at [session.other]", "there is: "),
+        ("session = 3\n", "session in /c.toml must be tables with a name", "[session.NAME]"),
+        ("[session]\nrole-arn = 'x'\n", "session in /c.toml must be tables with a name", "[session.NAME]"),
+        ("[session.deploy\n", "/c.toml is not TOML", "correct"),
+        ("[session.deploy]\nwith-proxy = 'yes'\n", "with-proxy in [session.deploy]", ""),
+        ("[session.deploy]\nrole-arn = 3\n", "role-arn in [session.deploy] of /c.toml must be a string", ""),
+        ("[session.deploy]\nduration = true\n", "duration in [session.deploy] of /c.toml must be seconds", ""),
+        ("[session.deploy]\nduration = 900\nsession-duration = 900\n", "sets both duration and session-duration", ""),
+        ("[session.deploy]\ninstance-properties = {a = 1}\n", "must be a table of strings", ""),
+        ("[session.deploy]\nidentity = 'hots'\n[identity.host]\n", "names the identity 'hots'", "did you mean host?"),
+        ("[session.deploy]\nidentity = 3\n", "must be the name of an identity", ""),
+        ("a = " + "[" * 5000, "/c.toml", ""),
+    ],
+)
+def test_a_mistake_in_the_file_is_named(text: str, what: str, hint: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        load({"session": "deploy"}, None, {"/c.toml": text}, "/c.toml")
+
+    assert what in caught.value.what
+    assert hint in caught.value.hint
+
+
+@pytest.mark.parametrize("key", ["source", "assume-role-arn", "external-id"])
+def test_role_chaining_is_refused_by_name(key: str) -> None:
+    text = f"[session.customer]\n{key} = 'x'\n{ONE}"
+
+    with pytest.raises(UsageError, match="role chaining is not supported yet by this version"):
+        load({"session": "customer"}, None, {OWN_FILE: text})
+    assert load({"session": "deploy"}, None, {OWN_FILE: text}).settings.name == "deploy"
+
+
+def test_a_key_of_a_later_version_is_refused_by_name() -> None:
+    with pytest.raises(UsageError, match=r"pkcs11-lib in .* is not supported yet by this version"):
+        load({"session": "deploy"}, None, {OWN_FILE: ONE + "pkcs11-lib = 'x'\n"})
+
+
+def test_what_belongs_to_the_daemon_is_let_pass() -> None:
+    text = ONE + "allow-users = ['me']\n[serve.imds.main]\nanything = 1\n[update.x]\nfile = 'y'\n"
+
+    assert load({"session": "deploy"}, None, {OWN_FILE: text}).settings.name == "deploy"
+
+
+@pytest.mark.parametrize("scheme", ["pkcs11:token=x", "handle:0x81", "env:KEY", "fd:3", "command:x", "spiffe:x"])
+def test_keys_that_are_no_files_are_refused_by_name(scheme: str, complete: Flags) -> None:
+    with pytest.raises(UsageError, match="not supported yet by this version") as caught:
+        load(complete | {"private-key": scheme})
+
+    assert scheme.partition(":")[2] not in caught.value.what
+
+
+# Values
+
+
+@pytest.mark.parametrize("text", ["team=blue,stage=prod", '{"stage": "prod", "team": "blue"}', "stage=prod,team=blue"])
+def test_instance_properties_have_two_forms(text: str, complete: Flags) -> None:
+    spec = load(complete | {"instance-properties": text}).settings.spec
+
+    assert spec.instance_properties == (("stage", "prod"), ("team", "blue"))
+
+
+def test_instance_properties_are_a_table_in_the_file() -> None:
+    text = ONE + "instance-properties = {team = 'blue', stage = 'prod'}\n"
+
+    spec = load({}, None, {OWN_FILE: text}).settings.spec
+
+    assert spec.instance_properties == (("stage", "prod"), ("team", "blue"))
+
+
+@pytest.mark.parametrize("text", ["a", "=b", "a=b,,", '{"a": 1}', "{", '{"a": "1", "a": "2"}', "a=1,a=2"])
+def test_malformed_instance_properties_are_refused(text: str, complete: Flags) -> None:
+    with pytest.raises(InvalidParameterError, match="--instance-properties"):
+        load(complete | {"instance-properties": text})
+
+
+@given(st.text())
+def test_no_switch_but_the_words_of_go(text: str) -> None:
+    environment = {"ROLESANYWHERE_HELPER_NO_CACHE": text}
+    words = {"1", "t", "T", "TRUE", "true", "True", "0", "f", "F", "FALSE", "false", "False", ""}
+    flags: Flags = {"certificate": "c", "private-key": "k", "trust-anchor-arn": ANCHOR}
+    flags |= {"profile-arn": PROFILE, "role-arn": ROLE}
+
+    if text in words:
+        assert load(flags, environment).settings.use_cache is (text[:1] not in {"1", "t", "T"})
+    else:
+        with pytest.raises(InvalidParameterError):
+            load(flags, environment)
+
+
+def test_no_verify_ssl_is_a_loud_warning(complete: Flags) -> None:
+    loaded = load(complete | {"no-verify-ssl": True})
+
+    assert not loaded.settings.connection.verify_tls
+    assert "NOT verified" in loaded.warnings[0]
+    assert load(complete).warnings == ()
+
+
+def test_the_ca_bundle_is_read_only_where_there_is_tls(complete: Flags) -> None:
+    files = Files({"/ca.pem": "x"})
+    surroundings = Surroundings({"AWS_CA_BUNDLE": "/ca.pem"}, "/work")
+
+    assert load_session(complete, surroundings, files).settings.connection.ca_bundle == "/ca.pem"
+    assert files.asked == ["/ca.pem"]
+    plain = load_session(complete | {"endpoint": "http://127.0.0.1:1"}, surroundings, Files({}))
+    assert plain.settings.connection.ca_bundle is None
+
+
+def test_a_ca_bundle_that_is_not_there_is_an_error(complete: Flags) -> None:
+    with pytest.raises(UsageError, match=r"there is no CA bundle /work/ca\.pem"):
+        load(complete | {"ca-bundle": "ca.pem"})
+
+
+# What is read
+
+
+def test_no_variable_is_read_that_is_not_declared(complete: Flags) -> None:
+    environment = Watched({"HOME": "/home/me"})
+
+    load_session({}, Surroundings(environment, "/work"), Files({OWN_FILE: ONE + "with-proxy = true\n"}))
+    load_session(complete | {"with-proxy": True}, Surroundings(environment, "/work"), Files({}))
+
+    assert environment.read <= VARIABLES
+    assert {"HOME", "XDG_CONFIG_HOME", "https_proxy", "ROLESANYWHERE_HELPER_CONFIG"} <= environment.read
+
+
+def test_the_watched_environment_does_notice() -> None:
+    environment = Watched({"SOMETHING": "x"})
+
+    assert environment.get("SOMETHING") == "x"
+    assert "OTHER" not in environment
+    assert environment.read == {"SOMETHING", "OTHER"}
+    with pytest.raises(AssertionError):
+        list(environment)
+
+
+def test_the_fast_path_keys_on_every_variable_that_is_read() -> None:
+    known = {name.decode() for name in fastpath.VARIABLES}
+
+    assert {name for name in VARIABLES if not name.startswith("ROLESANYWHERE_HELPER_")} <= known
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({"ROLESANYWHERE_HELPER_CACHE_DIR": "/a", "CACHE_DIRECTORY": "/b"}, "/a"),
+        ({"CACHE_DIRECTORY": "/b:/c", "XDG_CACHE_HOME": "/d"}, "/b"),
+        ({"XDG_CACHE_HOME": "/d", "HOME": "/home/me"}, "/d/rolesanywhere-helper"),
+        ({"XDG_CACHE_HOME": "d", "HOME": "/home/me"}, "/home/me/.cache/rolesanywhere-helper"),
+        ({"HOME": "/home/me"}, "/home/me/.cache/rolesanywhere-helper"),
+        ({}, None),
+    ],
+)
+def test_where_the_cache_is(environment: dict[str, str], expected: str | None) -> None:
+    assert Surroundings(environment, "/work").cache_directory == expected
