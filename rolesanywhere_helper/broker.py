@@ -29,8 +29,11 @@ if TYPE_CHECKING:
 
 REMEMBER_REFUSAL_SECONDS = 30.0
 REMEMBER_OUTAGE_SECONDS = 5.0
-# How often a process that waits looks for what the leader brings. A mint takes 50 ms at best.
-_LOOK_SECONDS = (0.015, 0.035)
+# How often a process that waits looks for what the leader brings: a mint takes 50 ms at best. The longer it takes, the
+# less often, so that those who wait leave the machine to the one that works.
+_FIRST_LOOK_SECONDS = 0.02
+_LATEST_LOOK_SECONDS = 0.25
+_LOOK_GROWTH = 1.3
 _log = logging.getLogger(__name__)
 
 
@@ -98,6 +101,7 @@ class Broker:
         if remembered is not None:
             raise self._told_again(remembered)
         began_at = self._clock.now()
+        pause = _FIRST_LOOK_SECONDS
         while True:
             with self._store.try_lead(self._mint_seconds) as leads:
                 # Also when leading: the one before may have brought it between our look and our turn.
@@ -106,7 +110,8 @@ class Broker:
                     return brought
                 if leads:
                     return self._mint()
-            self._clock.sleep(self._randomness.uniform(*_LOOK_SECONDS))
+            self._clock.sleep(self._randomness.uniform(pause / 2, pause))
+            pause = min(pause * _LOOK_GROWTH, _LATEST_LOOK_SECONDS)
 
     def _brought_since(self, began_at: float) -> Credentials | None:
         """Return what another process brought since we began to ask, or raise how it failed."""

@@ -228,9 +228,7 @@ class UntrustedCertificateError(RefusedError):
     """``Untrusted signing certificate``: no path from the leaf to the trust anchor."""
 
     code = "untrusted-certificate"
-    default_hint = (
-        "give the missing intermediate with --intermediates, or the trust anchor of the CA that issued it"
-    )
+    default_hint = "give the missing intermediate with --intermediates, or the trust anchor of the CA that issued it"
 
 
 class InsufficientCertificateError(RefusedError):

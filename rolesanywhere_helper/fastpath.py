@@ -86,24 +86,10 @@ _TYPE, _REGULAR, _DIRECTORY, _LINK = 0o170000, 0o100000, 0o040000, 0o120000
 _OPEN_FILE = posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NONBLOCK | posix.O_NOCTTY
 
 
-def main() -> int:
-    """Answer from the cache if that is possible, or hand over to the command line. Return the exit code."""
-    arguments = sys.argv[1:]
-    if COMMAND in arguments:
-        code = _answer(arguments)
-        if code is not None:
-            return code
-    if sys.flags.no_site:  # the launcher left it out for speed: now the packages are needed
-        import site  # noqa: PLC0415 - not on the fast way
-
-        site.main()
-    from rolesanywhere_helper.cli.main import main as command_line  # noqa: PLC0415 - not on the fast way
-
-    return command_line(arguments)
-
-
-def _answer(arguments: "list[str]") -> "int | None":
-    """Print a cached document and return the exit code, or return None where that cannot be done."""
+def answer(arguments: "list[str]") -> "int | None":
+    """Print a cached document and return the exit code; None where that cannot be done (nothing was printed then)."""
+    if COMMAND not in arguments:
+        return None
     try:
         directory = cache_directory(posix.environ)
         if directory is None or why_not_private(directory):

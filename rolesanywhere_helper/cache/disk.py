@@ -128,9 +128,9 @@ def save_route(directory: PrivateDirectory, key: str, arguments: Sequence[str], 
 
     ``paths`` are the files that the answer depends on, also those whose absence it depends on.
     """
-    here = os.getcwdb()  # noqa: PTH109 - as bytes, as fastpath sees it
-    name = fastpath.route_name(arguments, os.environb, here).decode()
     with suppress(OSError, ValueError):
+        here = os.getcwdb()  # noqa: PTH109 - as bytes, as fastpath sees it
+        name = fastpath.route_name(arguments, os.environb, here).decode()
         content = fastpath.route_content(key.encode(), paths)
         if directory.read(name) != content:
             directory.write(name, content)
