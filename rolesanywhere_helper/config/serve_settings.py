@@ -1,0 +1,92 @@
+"""What the daemon was asked to be, checked and frozen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rolesanywhere_helper.config.settings import ConsultedFile, SessionSettings
+
+DEFAULT_IMDS_PORT = 9911
+
+
+@dataclass(frozen=True, slots=True)
+class AccessSettings:
+    """Who may be given a session, by name or number; ``("*",)`` is everybody. None of both: root and ourselves."""
+
+    users: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ServedSession:
+    """A session, who may have it, and the region that ``placement/region`` answers."""
+
+    name: str
+    settings: SessionSettings
+    access: AccessSettings
+    region: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """One address: ``host`` is an IP literal, ``port`` 0 picks a free one.
+
+    ``allow_from`` holds the networks (CIDR) that may connect to an address that is not loopback;
+    ``allow_imds_from_network`` is the loudly named setting that lets IMDS be served there; ``allowed_hosts`` are names
+    that Host may have besides ours; ``hop_limit`` is the IP TTL of answers.
+    """
+
+    host: str
+    port: int
+    allow_from: tuple[str, ...] = ()
+    allow_imds_from_network: bool = False
+    allowed_hosts: tuple[str, ...] = ()
+    hop_limit: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ImdsSettings:
+    """``[serve.imds.NAME]``."""
+
+    name: str
+    session: str
+    listeners: tuple[Listener, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerSettings:
+    """``[serve.container.NAME]``: its path is ``/NAME``; all of them share listeners."""
+
+    name: str
+    session: str
+    token_file: str
+    token_group: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AgentSettings:
+    """``[serve.agent]``: a unix socket that everybody may connect to; each session's policy decides."""
+
+    socket: str
+
+
+@dataclass(frozen=True, slots=True)
+class ServeSettings:
+    """One daemon. ``consulted`` are the files it was made from; ``runtime_directory`` holds keys and sockets."""
+
+    sessions: tuple[ServedSession, ...]
+    imds: tuple[ImdsSettings, ...] = ()
+    containers: tuple[ContainerSettings, ...] = ()
+    container_listeners: tuple[Listener, ...] = ()
+    agent: AgentSettings | None = None
+    metrics: Listener | None = None
+    metrics_socket: str | None = None
+    ready_file: str | None = None
+    start_jitter_seconds: int = 0
+    cache_directory: str | None = None
+    runtime_directory: str | None = None
+    in_gitlab_ci: bool = False
+    consulted: tuple[ConsultedFile, ...] = ()
+    warnings: tuple[str, ...] = ()

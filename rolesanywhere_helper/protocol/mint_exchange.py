@@ -1,0 +1,146 @@
+r"""What the daemon asks of its short-lived child, and what the child answers: one message each way.
+
+A message is ``rahm1 LENGTH\n`` followed by LENGTH bytes of JSON. The question is on the child's standard input, the
+answer on its standard output; both are pipes that nobody else holds. The daemon never imports what the child does.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from rolesanywhere_helper.domain.credentials import Credentials
+from rolesanywhere_helper.errors import HelperError, from_code
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+MAGIC = b"rahm1"
+LARGEST = 1 << 17
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """The command-line words of the session (as ``credential-process`` takes them), and secrets by flag name."""
+
+    session: Mapping[str, Any]
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came of one attempt: credentials or an error, and what was learnt on the way.
+
+    ``not_before`` and ``not_after`` are the leaf's, in seconds since the epoch, if it could be read;
+    ``clock_skew_seconds`` is how far this machine's clock is ahead of the service's Date, if one answered;
+    ``warnings`` are for the log.
+    """
+
+    credentials: Credentials | None = None
+    error: HelperError | None = None
+    not_before: int | None = None
+    not_after: int | None = None
+    clock_skew_seconds: float | None = None
+    warnings: tuple[str, ...] = ()
+
+
+def frame(document: Mapping[str, Any]) -> bytes:
+    """Put a document on the wire."""
+    body = json.dumps(document, separators=(",", ":")).encode()
+    return b"%b %d\n%b" % (MAGIC, len(body), body)
+
+
+def unframe(message: bytes) -> dict[str, Any]:
+    """Take a whole message apart.
+
+    Raises:
+        ValueError: it is torn, too long, of another version, or not a JSON object.
+
+    """
+    head, newline, body = message.partition(b"\n")
+    magic, _, length = head.partition(b" ")
+    if magic != MAGIC or not newline or not length.isdigit() or int(length) != len(body) or len(body) > LARGEST:
+        raise ValueError("not a whole message of this version")
+    document = json.loads(body)
+    if not isinstance(document, dict):
+        raise ValueError("not an object")  # noqa: TRY004 - one kind of error for whatever a message can be
+    return document
+
+
+def encode_question(question: Question) -> bytes:
+    """Render a question."""
+    return frame({"session": dict(question.session), "secrets": dict(question.secrets)})
+
+
+def decode_question(message: bytes) -> Question:
+    """Read a question.
+
+    Raises:
+        ValueError: it is none.
+
+    """
+    document = unframe(message)
+    session, secrets = document.get("session"), document.get("secrets")
+    if not isinstance(session, dict) or not isinstance(secrets, dict):
+        raise ValueError("not a question")  # noqa: TRY004 - as above
+    return Question(session, secrets)
+
+
+def encode_answer(answer: Answer) -> bytes:
+    """Render an answer."""
+    made, error = answer.credentials, answer.error
+    return frame(
+        {
+            "credentials": None
+            if made is None
+            else {
+                "accessKeyId": made.access_key_id,
+                "secretAccessKey": made.secret_access_key,
+                "sessionToken": made.session_token,
+                "issuedAt": made.issued_at,
+                "expiresAt": made.expires_at,
+                "roleArn": made.role_arn,
+            },
+            "error": None if error is None else {"code": error.code, "what": error.what, "hint": error.hint},
+            "notBefore": answer.not_before,
+            "notAfter": answer.not_after,
+            "clockSkewSeconds": answer.clock_skew_seconds,
+            "warnings": list(answer.warnings),
+        }
+    )
+
+
+def decode_answer(message: bytes) -> Answer:
+    """Read an answer.
+
+    Raises:
+        ValueError: it is none.
+
+    """
+    document = unframe(message)
+    try:
+        made, error = document["credentials"], document["error"]
+        skew = document["clockSkewSeconds"]
+        return Answer(
+            None if made is None else _credentials(made),
+            None if error is None else from_code(str(error["code"]), str(error["what"]), str(error["hint"])),
+            _moment(document["notBefore"]),
+            _moment(document["notAfter"]),
+            None if skew is None else float(skew),
+            tuple(str(warning) for warning in document["warnings"]),
+        )
+    except (KeyError, TypeError) as problem:
+        raise ValueError("not an answer") from problem
+
+
+def _credentials(made: Mapping[str, Any]) -> Credentials:
+    texts = [made[name] for name in ("accessKeyId", "secretAccessKey", "sessionToken", "roleArn")]
+    if not all(isinstance(text, str) and text for text in texts):
+        raise ValueError("not credentials")
+    key, secret, token, role = texts
+    return Credentials(key, secret, token, int(made["issuedAt"]), int(made["expiresAt"]), role)
+
+
+def _moment(value: Any) -> int | None:
+    return None if value is None else int(value)
