@@ -1,8 +1,8 @@
 """What the daemon holds and hands out: values and rules, no I/O, no clock.
 
 Two clocks judge a held set, whichever ends it first: the wall clock, since that is what the service meant, and
-BOOTTIME, which counts on through suspend and is set by nobody. Moments of the one are seconds since the epoch, of the other
-seconds since boot.
+BOOTTIME, which counts on through suspend and is set by nobody. Moments of the one are seconds since the epoch, of the
+other seconds since boot.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ class Counters(Protocol):
         ...
 
     def refused(self, outlet: str, reason: str) -> None:
-        """Count a refusal by its reason, a short fixed word: host, forwarded, origin, token, method, head, peer …"""
+        """Count a refusal by a short fixed word: host, forwarded, origin, token, method, head, peer and so on."""
         ...
 
 
