@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING
 
 from rolesanywhere_helper.domain.freshness import Freshness, judge, refresh_at
 from rolesanywhere_helper.domain.ports import StoredFailure, StoredSet
-from rolesanywhere_helper.errors import HelperError, NetworkError, RefusedError, ServiceError
+from rolesanywhere_helper.domain.refresh_policy import remember_seconds, wait_after_failure
+from rolesanywhere_helper.errors import HelperError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     from rolesanywhere_helper.domain.credentials import Credentials
     from rolesanywhere_helper.domain.ports import Clock, CredentialStore, Minter, Randomness
 
-REMEMBER_REFUSAL_SECONDS = 30.0
-REMEMBER_OUTAGE_SECONDS = 5.0
 # How often a process that waits looks for what the leader brings: a mint takes 50 ms at best. The longer it takes, the
 # less often, so that those who wait leave the machine to the one that works.
 _FIRST_LOOK_SECONDS = 0.02
@@ -143,14 +142,8 @@ class Broker:
         return judge(held.credentials, held.due_at, self._clock.now())
 
     def _remember(self, error: HelperError) -> None:
-        # What this machine refused by itself cost no call: those who wait are told, those who come later may try.
-        seconds = 0.0
-        if isinstance(error, RefusedError):
-            seconds = REMEMBER_REFUSAL_SECONDS
-        elif isinstance(error, ServiceError | NetworkError):
-            seconds = REMEMBER_OUTAGE_SECONDS
         now = self._clock.now()
-        self._store.save_failure(StoredFailure(now, now + seconds, error))
+        self._store.save_failure(StoredFailure(now, now + remember_seconds(error), error))
 
     def _remembered(self) -> StoredFailure | None:
         failure = self._store.load_failure()
@@ -166,8 +159,5 @@ class Broker:
 
     def _wait_after(self, error: HelperError, held: StoredSet | None) -> float:
         """Return how long to wait after a failed renewal (docs/refresh-policy.md)."""
-        if isinstance(error, RefusedError):
-            return self._randomness.uniform(300, 600)
         left = held.credentials.expires_at - self._clock.now() if held is not None else 0
-        base = min(max(left / 8, 15), 300) if left > 0 else 30
-        return base * self._randomness.uniform(0.5, 1.5)
+        return wait_after_failure(error, left, self._randomness)

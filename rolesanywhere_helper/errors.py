@@ -9,6 +9,7 @@
     │   ├── InvalidParameterError          duration, role session name, region, endpoint …
     │   └── MissingExtraError              an optional dependency is not installed
     ├── UnsafeFileError                1   a file that others could have changed, or that is no plain file
+    ├── MintChildError                 1   the daemon's child process gave no answer
     ├── IdentityError                  1   certificate or key
     │   ├── UnreadableCertificateError, UnreadableKeyError, EncryptedKeyError, UnsupportedKeyError
     │   ├── KeyMismatchError
@@ -111,6 +112,16 @@ class UnsafeFileError(HelperError):
 
 
 # Certificate and key
+
+
+class MintChildError(HelperError):
+    """The process that the daemon started to make a session crashed, hung, or gave an answer that has no meaning."""
+
+    code = "mint-child"
+    default_hint = (
+        "see the log lines of that process with --debug; 'rolesanywhere-helper credential-process --no-cache' with the "
+        "same session shows whether it works by itself"
+    )
 
 
 class IdentityError(HelperError):

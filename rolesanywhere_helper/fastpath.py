@@ -119,7 +119,7 @@ def cache_directory(environment: "Mapping[bytes, bytes]") -> "bytes | None":
         return given if given.startswith(b"/") else posix.getcwdb() + b"/" + given
     systemd = environment.get(b"CACHE_DIRECTORY", b"").partition(b":")[0]
     if systemd.startswith(b"/"):
-        return systemd
+        return _behind_roots_link(systemd)
     base = environment.get(b"XDG_CACHE_HOME", b"")
     if not base.startswith(b"/"):
         home = environment.get(b"HOME", b"")
@@ -127,6 +127,22 @@ def cache_directory(environment: "Mapping[bytes, bytes]") -> "bytes | None":
             return None
         base = home.rstrip(b"/") + b"/.cache"
     return base.rstrip(b"/") + b"/rolesanywhere-helper"
+
+
+def _behind_roots_link(directory: bytes) -> bytes:
+    """Return where a link leads that only root can have made; anything else as it is.
+
+    With DynamicUser= systemd puts a link to ``private/NAME`` where it says that the cache is. What it leads to is
+    judged as any directory (:func:`why_not_private`).
+    """
+    try:
+        entry = posix.lstat(directory)
+        if entry.st_mode & _TYPE != _LINK or entry.st_uid or not posix.geteuid():
+            return directory
+        target = posix.readlink(directory)
+    except OSError:
+        return directory
+    return target if target.startswith(b"/") else directory.rstrip(b"/").rpartition(b"/")[0] + b"/" + target
 
 
 def why_not_private(directory: bytes) -> str:
@@ -322,11 +338,15 @@ def start_renewal(directory: bytes, key: bytes, arguments: "Sequence[str]", now:
         if not claim_renewal(directory + b"/" + key + b".renewal", now):
             return
         at = arguments.index(COMMAND)
-        flags = ["-I", "-S"] if sys.flags.no_site else ["-P"]
-        program = _PACKAGE + "/__main__.py"
-        _detach([sys.executable, *flags, program, *arguments[:at], "renew", *arguments[at + 1 :]])
+        _detach([*program(), *arguments[:at], "renew", *arguments[at + 1 :]])
     except OSError:
         return  # the next call tries again: what was printed is valid
+
+
+def program() -> "list[str]":
+    """Return the words that run this program once more, with the same Python started in the same way."""
+    flags = ["-I", "-S"] if sys.flags.no_site else ["-P"]
+    return [sys.executable, *flags, _PACKAGE + "/__main__.py"]
 
 
 def claim_renewal(marker: bytes, now: float) -> bool:

@@ -4,6 +4,7 @@
 ``KEY.set``        the document that ``credential-process`` prints, under the line that ``fastpath`` reads
 ``KEY.failure``    the last failed attempt: code, text and hint, no secret
 ``KEY.renewal``    its time is the moment before which no renewal in the background begins
+``KEY.attempt``    its time is the moment at which the daemon's last attempt began
 ``KEY.lock``       whoever has it mints
 ``route-…``        what leads from a command line to a KEY without parsing anything (``fastpath``)
 =================  ======================================================================================
@@ -106,6 +107,28 @@ class DiskStore:
     def postpone_renewal(self, until: float) -> None:
         """Let no renewal in the background begin before a moment."""
         self._directory.wait_until(f"{self._key}.renewal", until)
+
+    def load_attempt(self) -> float | None:
+        """Return when the daemon last began to make a session."""
+        try:
+            descriptor = self._directory.open(f"{self._key}.attempt", os.O_RDONLY)
+        except OSError:
+            return None
+        try:
+            return os.fstat(descriptor).st_mtime
+        finally:
+            os.close(descriptor)
+
+    def save_attempt(self, at: float) -> None:
+        """Write down that an attempt begins. It outlives this process, not the machine's power: nothing is synced."""
+        try:
+            descriptor = self._directory.open(f"{self._key}.attempt", os.O_WRONLY | os.O_CREAT)
+            try:
+                os.utime(descriptor, (at, at))
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            _log.debug("the attempt cannot be written to %s: %s", self._directory.path, error.strerror)
 
     def _write(self, name: str, content: bytes) -> bool:
         try:

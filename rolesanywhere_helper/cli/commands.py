@@ -72,12 +72,14 @@ COMMANDS: tuple[Command, ...] = (
     Command("demo", "the whole way on this machine: CA, emulator, CreateSession, a call with the credentials"),
     Command("emulator", "run a local Roles Anywhere that verifies like the service"),
     Command("read-certificate-data", "print what a certificate holds", holds_secrets=False),
+    Command("serve", "run the daemon: IMDSv2 and container endpoints, agent socket, background refresh"),
     Command("sign-string", "sign a fixed string with a private key, to test it"),
+    Command("status", "what a running daemon holds: sessions, expiry, next refresh, last error", holds_secrets=False),
+    Command("systemd", "print or install the systemd units, with the right paths", holds_secrets=False),
     Command("version", "print the version", holds_secrets=False),
     Command("renew", "renew the cached set in the background", is_hidden=True, is_quiet=True),
+    Command("mint-child", "make one session for the daemon that started this", is_hidden=True),
 )
 
 # Planned, or the official helper's: refused by name.
-NOT_YET = frozenset(
-    {"serve", "update", "exec", "env", "configure", "doctor", "status", "systemd", "keygen", "csr", "setup"}
-)
+NOT_YET = frozenset({"update", "exec", "env", "configure", "doctor", "keygen", "csr", "setup"})

@@ -7,7 +7,6 @@ What differs from plain argparse: a switch also takes Go's ``--with-proxy=false`
 from __future__ import annotations
 
 import argparse
-import difflib
 from typing import TYPE_CHECKING, NoReturn
 
 from rolesanywhere_helper import __version__
@@ -15,7 +14,7 @@ from rolesanywhere_helper.cli.commands import COMMANDS, NOT_YET, Command, FlagVa
 from rolesanywhere_helper.cli.descriptors import write_stdout
 from rolesanywhere_helper.cli.logs import LogSettings
 from rolesanywhere_helper.config import flags
-from rolesanywhere_helper.config.flags import Kind
+from rolesanywhere_helper.config.flags import Flag, Kind
 from rolesanywhere_helper.config.values import SWITCH_WORDS
 from rolesanywhere_helper.errors import UsageError
 
@@ -74,10 +73,10 @@ class Parser(argparse.ArgumentParser):
         if not names:
             self.error(f"{len(unknown)} argument(s) too many: this command takes only flags")
         known = [option for action in self._actions for option in action.option_strings if "=" not in option]
-        near = difflib.get_close_matches(names[0], known, n=1)
+        near = _nearest(names[0], known)
         what = f"unknown flag {names[0]!a}"
         if near:
-            raise UsageError(what, f"did you mean {near[0]}?")
+            raise UsageError(what, f"did you mean {near}?")
         self.error(what)
 
 
@@ -109,6 +108,12 @@ def parse(arguments: Sequence[str]) -> Invocation:
 
 
 def add_session_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of a command that makes a session, or asks the daemon for it."""
+    add_settings_flags(parser)
+    add_flag(parser, flags.AGENT_SOCKET)
+
+
+def add_settings_flags(parser: argparse.ArgumentParser) -> None:
     """Add every session flag, and refuse by name those that this version does not know yet."""
     add_flags(parser, (flag.name for flag in flags.SESSION_FLAGS))
     refuse_flags(parser, flags.NOT_YET)
@@ -117,11 +122,16 @@ def add_session_flags(parser: argparse.ArgumentParser) -> None:
 def add_flags(parser: argparse.ArgumentParser, names: Iterable[str]) -> None:
     """Add some of the session flags."""
     for name in names:
-        flag = flags.flag_named(name)
-        if flag.kind is Kind.SWITCH:
-            add_switch(parser, flag.name, flag.help)
-        else:
-            parser.add_argument(flag.option, dest=flag.name, metavar=flag.metavar, help=_escaped(flag.help))
+        add_flag(parser, flags.flag_named(name))
+
+
+def add_flag(parser: argparse._ActionsContainer, flag: Flag) -> None:
+    """Add one flag as it is declared."""
+    if flag.kind is Kind.SWITCH:
+        add_switch(parser, flag.name, flag.help)
+        return
+    action = "append" if flag.is_repeatable else "store"
+    parser.add_argument(flag.option, dest=flag.name, metavar=flag.metavar, action=action, help=_escaped(flag.help))
 
 
 def add_switch(parser: argparse._ActionsContainer, name: str, help_text: str) -> None:
@@ -213,9 +223,15 @@ def _command(name: str) -> Command:
     if name in NOT_YET:
         raise UsageError(f"the command {name} is not part of this version yet", f"'{PROGRAM} --help' lists what is")
     shown = [command.name for command in COMMANDS if not command.is_hidden]
-    near = difflib.get_close_matches(name, shown, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"there is: {', '.join(shown)}"
+    near = _nearest(name, shown)
+    hint = f"did you mean {near}?" if near else f"there is: {', '.join(shown)}"
     raise UsageError(f"unknown command {name!a}", hint)
+
+
+def _nearest(word: str, known: Sequence[str]) -> str | None:
+    import difflib  # noqa: PLC0415 - only for an error: the daemon's memory is counted
+
+    return next(iter(difflib.get_close_matches(word, known, n=1)), None)
 
 
 def _text(given: dict[str, FlagValue], name: str) -> str | None:

@@ -23,7 +23,7 @@ def surroundings() -> Surroundings:
         working_directory = os.getcwd()  # noqa: PTH109 - a path stays the text that it is
     except FileNotFoundError:  # it was removed: only relative paths need it
         working_directory = "/"
-    return Surroundings(os.environ, working_directory)
+    return Surroundings(os.environ, working_directory, is_root=os.geteuid() == 0)
 
 
 def load(invocation: Invocation) -> LoadedSettings:

@@ -6,26 +6,42 @@ looked at only in the session that is asked for.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from rolesanywhere_helper.config import serve_keys
 from rolesanywhere_helper.config.flags import NOT_YET, SESSION_FLAGS, Place
+from rolesanywhere_helper.config.table import Table
 from rolesanywhere_helper.config.values import Value, from_toml
 from rolesanywhere_helper.errors import ConfigurationError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-Table = dict[str, object]
+Raw = dict[str, object]
 
-# `serve` and `update` belong to the daemon: accepted, so that one file serves every command.
+# One file serves every command, so each of them checks the keys of all.
 _TOP_LEVEL = frozenset({"identity", "session", "serve", "update"})
+_SERVE_TABLES = frozenset({"imds", "container", "agent", "metrics"})
 _CHAINING = frozenset({"source", "assume-role-arn", "external-id"})
-_DAEMON_SESSION_KEYS = frozenset({"allow-users", "allow-groups"})
 _IDENTITY_KEYS = frozenset(key for flag in SESSION_FLAGS if flag.place is Place.IDENTITY for key in flag.toml_keys)
 _SESSION_KEYS = (
-    frozenset(key for flag in SESSION_FLAGS for key in flag.toml_keys) | {"identity"} | _CHAINING | _DAEMON_SESSION_KEYS
+    frozenset(key for flag in SESSION_FLAGS for key in flag.toml_keys)
+    | {"identity"}
+    | _CHAINING
+    | serve_keys.keys_of(serve_keys.SESSION)
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Serve:
+    """``[serve]`` and the tables below it, the named ones by name; ``general`` holds the keys of ``[serve]`` itself."""
+
+    general: Raw = field(default_factory=dict)
+    imds: Mapping[str, Raw] = field(default_factory=dict)
+    containers: Mapping[str, Raw] = field(default_factory=dict)
+    agent: Raw | None = None
+    metrics: Raw | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +49,10 @@ class Document:
     """A configuration file whose keys are known ones."""
 
     path: str
-    identities: Mapping[str, Table]
-    sessions: Mapping[str, Table]
+    identities: Mapping[str, Raw]
+    sessions: Mapping[str, Raw]
+    serve: Serve = field(default_factory=Serve)
+    updates: Mapping[str, Raw] = field(default_factory=dict)
 
     @property
     def directory(self) -> str:
@@ -49,10 +67,8 @@ class Document:
             UsageError: the session is one that this version cannot make.
 
         """
-        if name not in self.sessions:
-            raise ConfigurationError(f"there is no [session.{name}] in {self.path}", _nearest(name, self.sessions))
-        session = self.sessions[name]
-        if not _CHAINING.isdisjoint(session):
+        session = self._session(name)
+        if self.is_chained(name):
             raise UsageError(
                 f"[session.{name}] reaches its role through another one, and role chaining is not supported yet by "
                 "this version",
@@ -60,6 +76,35 @@ class Document:
             )
         values = self._identity_values(session.get("identity"), name, home)
         return values | self._values(session, f"[session.{name}]", home)
+
+    def is_chained(self, name: str) -> bool:
+        """Tell whether a session reaches its role through another one, which this version cannot make.
+
+        Raises:
+            ConfigurationError: there is no such session.
+
+        """
+        return not _CHAINING.isdisjoint(self._session(name))
+
+    def written_key(self, name: str) -> object:
+        """Return what a session, or its identity, gives as its private key, as it is written.
+
+        Raises:
+            ConfigurationError: there is no such session.
+
+        """
+        session = self._session(name)
+        identity = self.identities.get(str(session.get("identity")), {})
+        return session.get("private-key", identity.get("private-key"))
+
+    def table(self, values: Raw, title: str, home: str | None) -> Table:
+        """Return one of this file's tables for reading, under its title without brackets."""
+        return Table(values, f"[{title}]", self.path, home)
+
+    def _session(self, name: str) -> Raw:
+        if name not in self.sessions:
+            raise ConfigurationError(f"there is no [session.{name}] in {self.path}", nearest(name, self.sessions))
+        return self.sessions[name]
 
     def _identity_values(self, identity: object, session: str, home: str | None) -> dict[str, Value]:
         if identity is None:
@@ -70,11 +115,11 @@ class Document:
             raise ConfigurationError(
                 f"[session.{session}] names the identity {identity!a}, but there is no [identity.{identity}] in "
                 f"{self.path}",
-                _nearest(identity, self.identities),
+                nearest(identity, self.identities),
             )
         return self._values(self.identities[identity], f"[identity.{identity}]", home)
 
-    def _values(self, table: Table, title: str, home: str | None) -> dict[str, Value]:
+    def _values(self, table: Raw, title: str, home: str | None) -> dict[str, Value]:
         values: dict[str, Value] = {}
         for flag in SESSION_FLAGS:
             given = [key for key in flag.toml_keys if key in table]
@@ -111,11 +156,37 @@ def parse(path: str, content: bytes) -> Document:
         path,
         _named_tables(top.get("identity", {}), "identity", _IDENTITY_KEYS, path),
         _named_tables(top.get("session", {}), "session", _SESSION_KEYS, path),
+        _serve(top.get("serve", {}), path),
+        _named_tables(top.get("update", {}), "update", serve_keys.UPDATE_KEYS, path),
     )
 
 
-def _named_tables(tables: object, kind: str, known: frozenset[str], path: str) -> dict[str, Table]:
-    named: dict[str, Table] = {}
+def _serve(tables: object, path: str) -> Serve:
+    if not isinstance(tables, dict):
+        raise ConfigurationError(f"serve in {path} must be a table", "begin it with a line [serve]")
+    general = serve_keys.keys_of(serve_keys.SERVE)
+    _check_keys(tables, general | _SERVE_TABLES, "[serve]", path)
+    imds, container = serve_keys.keys_of(serve_keys.IMDS), serve_keys.keys_of(serve_keys.CONTAINER)
+    return Serve(
+        {key: value for key, value in tables.items() if key in general},
+        _named_tables(tables.get("imds", {}), "serve.imds", imds, path),
+        _named_tables(tables.get("container", {}), "serve.container", container, path),
+        _single_table(tables.get("agent"), serve_keys.AGENT, path),
+        _single_table(tables.get("metrics"), serve_keys.METRICS, path),
+    )
+
+
+def _single_table(table: object, title: str, path: str) -> Raw | None:
+    if table is None:
+        return None
+    if not isinstance(table, dict):
+        raise ConfigurationError(f"{title} in {path} must be a table", f"begin it with a line [{title}]")
+    _check_keys(table, serve_keys.keys_of(title), f"[{title}]", path)
+    return table
+
+
+def _named_tables(tables: object, kind: str, known: frozenset[str], path: str) -> dict[str, Raw]:
+    named: dict[str, Raw] = {}
     if not isinstance(tables, dict):
         raise _not_a_table(kind, path)
     for name, table in tables.items():
@@ -138,10 +209,11 @@ def _check_keys(keys: Iterable[str], known: frozenset[str], title: str, path: st
             raise UsageError(
                 f"{key} in {title} of {path} is not supported yet by this version", "remove it, and give PEM files"
             )
-        raise ConfigurationError(f"unknown key {key!a} at {title} of {path}", _nearest(key, known))
+        raise ConfigurationError(f"unknown key {key!a} at {title} of {path}", nearest(key, known))
 
 
-def _nearest(word: str, known: Iterable[str]) -> str:
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return the hint for a word that is not known: what was probably meant, or what there is."""
     import difflib  # noqa: PLC0415 - only for an error
 
     names = sorted(known)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rolesanywhere_helper import fastpath
-from rolesanywhere_helper.config.flags import PREFIX, SESSION_FLAGS
+from rolesanywhere_helper.config.flags import AGENT_SOCKET, PREFIX, SESSION_FLAGS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,6 +25,7 @@ VARIABLES: frozenset[str] = frozenset(
         *(flag.aws_variable for flag in SESSION_FLAGS if flag.aws_variable is not None),
         CONFIG_VARIABLE,
         CACHE_VARIABLE,
+        AGENT_SOCKET.variable,
         "CACHE_DIRECTORY",
         "XDG_CACHE_HOME",
         "XDG_CONFIG_HOME",
@@ -34,15 +35,19 @@ VARIABLES: frozenset[str] = frozenset(
         *NO_PROXY_VARIABLES,
     }
 )
-"""Every environment variable that this room reads: who remembers an answer keys it on these."""
+"""Every variable that the settings of one session are made from: who remembers an answer keys it on these."""
+DAEMON_VARIABLES: frozenset[str] = frozenset({"AWS_REGION", "RUNTIME_DIRECTORY", "XDG_RUNTIME_DIR"})
+"""What ``serve`` and ``status`` read besides."""
+_SYSTEM_RUNTIME_DIRECTORY = "/run/rolesanywhere-helper"
 
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """Where a command was started: ``working_directory`` is absolute."""
+    """Where a command was started, and whether by root: ``working_directory`` is absolute."""
 
     environment: Mapping[str, str]
     working_directory: str
+    is_root: bool = False
 
     def variable(self, *names: str) -> str | None:
         """Return the first of these variables that is set and not empty."""
@@ -75,6 +80,35 @@ class Surroundings:
         found = {os.fsencode(name): os.fsencode(self.environment.get(name, "")) for name in names}
         directory = fastpath.cache_directory({name: value for name, value in found.items() if value})
         return None if directory is None else os.fsdecode(directory)
+
+    @property
+    def runtime_directory(self) -> str | None:
+        """Where the daemon keeps its keys, sockets and token files, or None where the environment names no place.
+
+        The first entry of systemd's ``RUNTIME_DIRECTORY``, else ``$XDG_RUNTIME_DIR/rolesanywhere-helper``, else
+        ``/run/rolesanywhere-helper`` for root, else ``run`` in the cache's directory.
+        """
+        given = self.environment.get("RUNTIME_DIRECTORY", "").partition(":")[0]
+        if given.startswith("/"):
+            return given
+        own = self._user_runtime_directory
+        if own is not None:
+            return own
+        if self.is_root:
+            return _SYSTEM_RUNTIME_DIRECTORY
+        cache = self.cache_directory
+        return None if cache is None else f"{cache.rstrip('/')}/run"
+
+    def agent_sockets(self) -> tuple[str, ...]:
+        """Return where the agent socket of a daemon is looked for when none is named, in this order."""
+        own = self._user_runtime_directory
+        directories = (_SYSTEM_RUNTIME_DIRECTORY,) if own is None else (_SYSTEM_RUNTIME_DIRECTORY, own)
+        return tuple(f"{directory}/agent.sock" for directory in directories)
+
+    @property
+    def _user_runtime_directory(self) -> str | None:
+        base = self.environment.get("XDG_RUNTIME_DIR", "")
+        return f"{base.rstrip('/')}/rolesanywhere-helper" if base.startswith("/") else None
 
     def configuration_candidates(self) -> tuple[str, ...]:
         """Return where a configuration file is looked for when none is named, in this order."""

@@ -42,6 +42,8 @@ class Flag:
     toml_alias: str | None = None
     # The AWS variable that means the same, read after the flag's own.
     aws_variable: str | None = None
+    # May be typed more than once: every value counts, where otherwise the last one does.
+    is_repeatable: bool = False
 
     @property
     def option(self) -> str:
@@ -132,6 +134,15 @@ SESSION_FLAGS: tuple[Flag, ...] = (
     ),
     Flag("no-cache", Kind.SWITCH, Place.SESSION, "neither read nor write the cache on disk"),
 )
+
+AGENT_SOCKET = Flag(
+    "agent-socket",
+    Kind.PATH,
+    Place.NOWHERE,
+    "unix socket of a running daemon to ask for the session first (default: [serve.agent] of the configuration file)",
+    "PATH",
+)
+"""Of the commands that ask a daemon. It has its variable; ``serve`` has a flag of the same name and no variable."""
 
 REQUIRED = ("certificate", "private-key", "trust-anchor-arn", "profile-arn", "role-arn")
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rolesanywhere_helper.config import document, proxy
 from rolesanywhere_helper.config.environment import CONFIG_VARIABLE
-from rolesanywhere_helper.config.flags import REQUIRED, SESSION_FLAGS, flag_named
+from rolesanywhere_helper.config.flags import AGENT_SOCKET, REQUIRED, SESSION_FLAGS, flag_named
+from rolesanywhere_helper.config.serve_keys import AGENT
 from rolesanywhere_helper.config.settings import ConnectionSettings, ConsultedFile, LoadedSettings, SessionSettings
-from rolesanywhere_helper.config.values import Value, Values, from_text
+from rolesanywhere_helper.config.values import Value, Values, absolute, from_text
 from rolesanywhere_helper.domain.endpoint import parse_endpoint, regional_endpoint
 from rolesanywhere_helper.domain.identity_reference import IdentityReference
 from rolesanywhere_helper.domain.session import DEFAULT_SECONDS, session_spec
@@ -23,7 +25,20 @@ if TYPE_CHECKING:
     # Returns the content of a file that nobody else could have written, or None if there is none.
     Read = Callable[[str, str], bytes | None]
 
-_ARNS = ("trust-anchor-arn", "profile-arn", "role-arn")
+ARNS = ("trust-anchor-arn", "profile-arn", "role-arn")
+# What the daemon's session of the same name would not know of.
+_WHAT_IS_ASKED_FOR = frozenset(
+    {
+        *ARNS,
+        "certificate",
+        "private-key",
+        "intermediates",
+        "session-duration",
+        "role-session-name",
+        "instance-properties",
+        "region",
+    }
+)
 
 
 def load_session(
@@ -43,31 +58,130 @@ def load_session(
         UnsafeFileError: the configuration file or CA bundle is not to be trusted.
 
     """
-    given = _from_environment(surroundings) | _from_flags(flags, surroundings)
-    name = Values(given).text("session")
-    consulted: tuple[ConsultedFile, ...] = ()
-    is_named = name is not None or config is not None or surroundings.variable(CONFIG_VARIABLE) is not None
-    if is_named or not any(arn in given for arn in _ARNS):
-        consulted = _consult(config, surroundings, read)
-        if name is not None or not all(arn in given for arn in _ARNS):
-            name, from_file = _session_of(consulted, name, surroundings.home)
-            given = from_file | given
-    values = Values(given)
+    given = given_values(flags, surroundings)
+    consulted, parsed = look_up(given, surroundings, read, config)
+    name = Values(given).text("session") or (None if parsed is None else _only_session(parsed))
+    from_file = {} if parsed is None or name is None else parsed.session_values(name, surroundings.home)
+    made = make_session(name, from_file | given, surroundings, read, consulted)
+    agent = _agent_socket(flags, surroundings, parsed) if name is not None else None
+    changed = sorted(_WHAT_IS_ASKED_FOR & given.keys())
+    notes = made.notes
+    if agent is not None and changed:
+        notes += (f"the daemon at {agent} is not asked: {', '.join(changed)} was given besides the session's name",)
+    return LoadedSettings(
+        made.settings,
+        surroundings.cache_directory,
+        consulted,
+        made.warnings,
+        notes,
+        surroundings.in_gitlab_ci,
+        None if changed else agent,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """One session's settings, what the user should be warned of, and what the log should tell."""
+
+    settings: SessionSettings
+    warnings: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def make_session(
+    name: str | None,
+    values_by_name: Mapping[str, Value],
+    surroundings: Surroundings,
+    read: Read,
+    consulted: tuple[ConsultedFile, ...],
+) -> Made:
+    """Make the settings of one session of values by flag name, from wherever they come.
+
+    Raises:
+        UsageError: they are incomplete, contradictory or malformed.
+        UnsafeFileError: the CA bundle is not to be trusted.
+
+    """
+    values = Values(values_by_name)
     _refuse_missing(values, consulted)
     spec = _spec(values)
     connection = _connection(values, spec, surroundings, read)
     settings = SessionSettings(name, spec, _identity(values), connection, use_cache=not values.switch("no-cache"))
-    return LoadedSettings(
-        settings,
-        surroundings.cache_directory,
-        consulted,
-        _warnings(connection),
-        _notes(connection),
-        surroundings.in_gitlab_ci,
-    )
+    return Made(settings, _warnings(connection), _notes(connection))
 
 
 # Where values come from
+
+
+def given_values(flags: Mapping[str, object], surroundings: Surroundings) -> dict[str, Value]:
+    """Return what flags and environment say about a session, by flag name.
+
+    Raises:
+        InvalidParameterError: a value has the wrong form.
+        UsageError: a value names a place that this version cannot read a certificate or key from.
+
+    """
+    return _from_environment(surroundings) | _from_flags(flags, surroundings)
+
+
+def look_up(
+    given: Mapping[str, Value], surroundings: Surroundings, read: Read, config: str | None
+) -> tuple[tuple[ConsultedFile, ...], document.Document | None]:
+    """Read the configuration file if one is meant; the document is None if there is none, or it is not needed.
+
+    Raises:
+        ConfigurationError: a session or file was named and there is none, or the file has no meaning.
+        UnsafeFileError: the file is not to be trusted.
+
+    """
+    name = Values(given).text("session")
+    is_named = name is not None or config is not None or surroundings.variable(CONFIG_VARIABLE) is not None
+    if not is_named and any(arn in given for arn in ARNS):
+        return (), None
+    consulted = consult(config, surroundings, read)
+    if name is None and all(arn in given for arn in ARNS):
+        return consulted, None
+    used = consulted[-1]
+    if used.content is not None:
+        return consulted, document.parse(used.path, used.content)
+    if name is not None:
+        looked = ", ".join(file.path for file in consulted)
+        raise ConfigurationError(
+            f"session {name!a} was asked for, but there is no configuration file", f"looked for: {looked}"
+        )
+    return consulted, None
+
+
+def agent_socket_named(flags: Mapping[str, object], surroundings: Surroundings) -> str | None:
+    """Return the daemon's socket that flag or environment name, as an absolute path, or None."""
+    typed = flags.get(AGENT_SOCKET.name)
+    for text, origin in (
+        (typed, AGENT_SOCKET.option),
+        (surroundings.variable(AGENT_SOCKET.variable), AGENT_SOCKET.variable),
+    ):
+        if isinstance(text, str) and text:
+            return absolute(text, origin, surroundings.working_directory, "give the path of the daemon's socket")
+    return None
+
+
+def agent_socket_of(parsed: document.Document, home: str | None) -> str | None:
+    """Return the socket in ``[serve.agent]``, or None.
+
+    Raises:
+        ConfigurationError: the value is no path.
+
+    """
+    agent = parsed.serve.agent
+    return None if agent is None else parsed.table(agent, AGENT, home).path("socket")
+
+
+def _agent_socket(
+    flags: Mapping[str, object], surroundings: Surroundings, parsed: document.Document | None
+) -> str | None:
+    named = agent_socket_named(flags, surroundings)
+    if named is not None or parsed is None:
+        return named
+    return agent_socket_of(parsed, surroundings.home)
 
 
 def _from_flags(flags: Mapping[str, object], surroundings: Surroundings) -> dict[str, Value]:
@@ -92,8 +206,14 @@ def _from_environment(surroundings: Surroundings) -> dict[str, Value]:
     return values
 
 
-def _consult(config: str | None, surroundings: Surroundings, read: Read) -> tuple[ConsultedFile, ...]:
-    """Read the file that was named, or look for one until there is one."""
+def consult(config: str | None, surroundings: Surroundings, read: Read) -> tuple[ConsultedFile, ...]:
+    """Read the file that was named, or look for one until there is one.
+
+    Raises:
+        ConfigurationError: one was named and is not there.
+        UnsafeFileError: it is not to be trusted.
+
+    """
     named = config or surroundings.variable(CONFIG_VARIABLE)
     if named is not None:
         path = named if named.startswith("/") else f"{surroundings.working_directory.rstrip('/')}/{named}"
@@ -107,24 +227,6 @@ def _consult(config: str | None, surroundings: Surroundings, read: Read) -> tupl
         if consulted[-1].content is not None:
             break
     return tuple(consulted)
-
-
-def _session_of(
-    consulted: tuple[ConsultedFile, ...], name: str | None, home: str | None
-) -> tuple[str | None, dict[str, Value]]:
-    """Pick the session of a name, or the only one."""
-    used = consulted[-1]
-    if used.content is None:
-        if name is None:
-            return None, {}
-        looked = ", ".join(file.path for file in consulted)
-        raise ConfigurationError(
-            f"session {name!a} was asked for, but there is no configuration file", f"looked for: {looked}"
-        )
-    parsed = document.parse(used.path, used.content)
-    if name is None:
-        name = _only_session(parsed)
-    return name, {} if name is None else parsed.session_values(name, home)
 
 
 def _only_session(parsed: document.Document) -> str | None:

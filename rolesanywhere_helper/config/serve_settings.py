@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from rolesanywhere_helper.config.settings import ConsultedFile, SessionSettings
 
 DEFAULT_IMDS_PORT = 9911
+DEFAULT_CONTAINER_PORT = 9912
+DEFAULT_METRICS_PORT = 9913
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,13 @@ class AgentSettings:
 
 @dataclass(frozen=True, slots=True)
 class ServeSettings:
-    """One daemon. ``consulted`` are the files it was made from; ``runtime_directory`` holds keys and sockets."""
+    """One daemon.
+
+    ``sessions`` are those that an outlet hands out; ``consulted`` are the files all this was made from;
+    ``runtime_directory`` holds keys and token files. ``warnings`` are for the user, ``notes`` for the log.
+    ``log_format`` (``text`` or ``json``) and ``log_file`` are what the configuration file says about the log, for which
+    the command line has flags of its own. Whatever is a path is absolute.
+    """
 
     sessions: tuple[ServedSession, ...]
     imds: tuple[ImdsSettings, ...] = ()
@@ -90,3 +98,6 @@ class ServeSettings:
     in_gitlab_ci: bool = False
     consulted: tuple[ConsultedFile, ...] = ()
     warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    log_format: str | None = None
+    log_file: str | None = None

@@ -58,7 +58,9 @@ class LoadedSettings:
 
     ``consulted`` lists every place looked at, up to and including the file that was used: when one of them appears or
     changes, the settings may change. ``warnings`` are for the user, ``notes`` for the log. ``in_gitlab_ci`` changes
-    what hints say about a key file's permissions.
+    what hints say about a key file's permissions. ``agent_socket`` is the absolute path of a daemon's socket to ask
+    first; None where none is configured, or where the daemon could not know this session: it has no name, or flags or
+    environment changed what it asks for.
     """
 
     settings: SessionSettings
@@ -67,3 +69,4 @@ class LoadedSettings:
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     in_gitlab_ci: bool = False
+    agent_socket: str | None = None

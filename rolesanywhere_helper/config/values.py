@@ -102,7 +102,7 @@ def from_toml(flag: Flag, value: object, origin: str, directory: str, home: str 
         case Kind.PROPERTIES, dict() if all(isinstance(each, str) for each in value.values()):
             return tuple(sorted(value.items()))
         case Kind.PATH, str():
-            return _path(_from_home(value, origin, home), origin, directory)
+            return _path(from_home(value, origin, home), origin, directory)
         case Kind.TEXT, str():
             return value
     raise ConfigurationError(f"{origin} must be {_EXPECTED[flag.kind]}")
@@ -124,12 +124,28 @@ def _path(text: str, origin: str, directory: str) -> str:
             f"{origin} names a {scheme}: reference, which is not supported yet by this version",
             "give the path of a PEM file",
         )
+    return absolute(text, origin, directory, "give the path of a PEM file")
+
+
+def absolute(text: str, origin: str, directory: str, hint: str = "give the path of a file") -> str:
+    """Return a path as an absolute one; a relative one is relative to ``directory``.
+
+    Raises:
+        InvalidParameterError: it cannot be a path.
+
+    """
     if not text or "\0" in text:
-        raise InvalidParameterError(f"{origin} is not the path of a file", "give the path of a PEM file")
+        raise InvalidParameterError(f"{origin} is not the path of a file", hint)
     return text if text.startswith("/") else f"{directory.rstrip('/')}/{text}"
 
 
-def _from_home(text: str, origin: str, home: str | None) -> str:
+def from_home(text: str, origin: str, home: str | None) -> str:
+    """Return a path of the configuration file with ``~`` replaced by the user's home.
+
+    Raises:
+        ConfigurationError: it begins with ``~``, and the home directory is not known.
+
+    """
     if text != "~" and not text.startswith("~/"):
         return text
     if home is None:

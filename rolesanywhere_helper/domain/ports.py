@@ -194,3 +194,11 @@ class CredentialStore(Protocol):
     def postpone_renewal(self, until: float) -> None:
         """Let no renewal in the background begin before a moment (epoch seconds)."""
         ...
+
+    def load_attempt(self) -> float | None:
+        """Return when the daemon last began to make a session (epoch seconds), if it wrote that down."""
+        ...
+
+    def save_attempt(self, at: float) -> None:
+        """Write down that an attempt begins, or log why it cannot be."""
+        ...

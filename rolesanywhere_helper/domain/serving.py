@@ -153,3 +153,4 @@ class SessionStatus:
     attempts: int = 0
     failures: int = 0
     last_mint_seconds: float | None = None
+    certificate_not_before: int | None = None

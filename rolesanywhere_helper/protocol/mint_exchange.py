@@ -22,10 +22,15 @@ LARGEST = 1 << 17
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """The command-line words of the session (as ``credential-process`` takes them), and secrets by flag name."""
+    """Everything that the child is told: it reads no configuration, and finds an almost empty environment.
 
-    session: Mapping[str, Any]
+    ``session`` holds the session's values by flag name, as the command line would have them
+    (:mod:`rolesanywhere_helper.config.child_flags`), ``secrets`` what no log may show. ``in_gitlab_ci`` changes a hint.
+    """
+
+    session: Mapping[str, str | bool]
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    in_gitlab_ci: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,15 +67,24 @@ def unframe(message: bytes) -> dict[str, Any]:
     magic, _, length = head.partition(b" ")
     if magic != MAGIC or not newline or not length.isdigit() or int(length) != len(body) or len(body) > LARGEST:
         raise ValueError("not a whole message of this version")
-    document = json.loads(body)
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):  # the error of json.loads holds the whole text, which has secrets in it
+        document = None
     if not isinstance(document, dict):
-        raise ValueError("not an object")  # noqa: TRY004 - one kind of error for whatever a message can be
+        raise ValueError("not a JSON object")  # noqa: TRY004 - one kind of error for whatever a message can be
     return document
 
 
 def encode_question(question: Question) -> bytes:
     """Render a question."""
-    return frame({"session": dict(question.session), "secrets": dict(question.secrets)})
+    return frame(
+        {
+            "session": dict(question.session),
+            "secrets": dict(question.secrets),
+            "inGitlabCi": question.in_gitlab_ci,
+        }
+    )
 
 
 def decode_question(message: bytes) -> Question:
@@ -84,7 +98,10 @@ def decode_question(message: bytes) -> Question:
     session, secrets = document.get("session"), document.get("secrets")
     if not isinstance(session, dict) or not isinstance(secrets, dict):
         raise ValueError("not a question")  # noqa: TRY004 - as above
-    return Question(session, secrets)
+    are_values = all(isinstance(value, str | bool) for value in session.values())
+    if not are_values or not all(isinstance(value, str) for value in secrets.values()):
+        raise ValueError("not a question")
+    return Question(session, secrets, in_gitlab_ci=document.get("inGitlabCi") is True)
 
 
 def encode_answer(answer: Answer) -> bytes:
@@ -122,6 +139,8 @@ def decode_answer(message: bytes) -> Answer:
     try:
         made, error = document["credentials"], document["error"]
         skew = document["clockSkewSeconds"]
+        if (made is None) is (error is None):
+            raise ValueError("neither credentials nor an error, or both")
         return Answer(
             None if made is None else _credentials(made),
             None if error is None else from_code(str(error["code"]), str(error["what"]), str(error["hint"])),
@@ -130,8 +149,9 @@ def decode_answer(message: bytes) -> Answer:
             None if skew is None else float(skew),
             tuple(str(warning) for warning in document["warnings"]),
         )
-    except (KeyError, TypeError) as problem:
-        raise ValueError("not an answer") from problem
+    except (KeyError, TypeError, OverflowError):
+        # Without its cause: that may quote what it stumbled over.
+        raise ValueError("not an answer") from None
 
 
 def _credentials(made: Mapping[str, Any]) -> Credentials:

@@ -19,12 +19,12 @@ from rolesanywhere_helper.errors import UnsafeFileError
 from rolesanywhere_helper.system.clocks import SystemClock, SystemRandomness
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from rolesanywhere_helper.config.settings import LoadedSettings, SessionSettings
     from rolesanywhere_helper.domain.credentials import Credentials
     from rolesanywhere_helper.domain.identity_reference import IdentityReference
-    from rolesanywhere_helper.domain.ports import Identity, Minter
+    from rolesanywhere_helper.domain.ports import Identity, Minter, Transport
     from rolesanywhere_helper.system.private_directory import PrivateDirectory
 
 # In total, for everything that one session takes (promise 58).
@@ -122,25 +122,7 @@ class _LazyMinter:
         self._in_gitlab_ci = in_gitlab_ci
 
     def mint(self) -> Credentials:
-        from rolesanywhere_helper.mint.minter import SessionMinter  # noqa: PLC0415 - only when minting
-        from rolesanywhere_helper.transport.requests_transport import RequestsTransport  # noqa: PLC0415 - the same
-
-        connection = self._settings.connection
-        transport = RequestsTransport(
-            ca_bundle=None if connection.ca_bundle is None else Path(connection.ca_bundle),
-            proxy=connection.proxy,
-            verify=connection.verify_tls,
-        )
-        minter = SessionMinter(
-            load_identity=self._load_identity,
-            transport=transport,
-            endpoint=connection.endpoint,
-            spec=self._settings.spec,
-            clock=SystemClock(),
-            randomness=SystemRandomness(),
-            deadline_seconds=MINT_SECONDS,
-        )
-        return minter.mint()
+        return session_minter(self._settings, self._load_identity, transport_for(self._settings)).mint()
 
     def _load_identity(self) -> Identity:
         from rolesanywhere_helper.identity import registry  # noqa: PLC0415 - imports cryptography
@@ -150,6 +132,38 @@ class _LazyMinter:
         for warning in loaded.warnings:
             _log.warning("%s", warning)
         return loaded.identity
+
+
+def transport_for(settings: SessionSettings) -> Transport:
+    """Return the way to the service.
+
+    Raises:
+        ConfigurationError: the CA bundle or the proxy's URL cannot be used.
+
+    """
+    from rolesanywhere_helper.transport.requests_transport import RequestsTransport  # noqa: PLC0415 - only when minting
+
+    connection = settings.connection
+    return RequestsTransport(
+        ca_bundle=None if connection.ca_bundle is None else Path(connection.ca_bundle),
+        proxy=connection.proxy,
+        verify=connection.verify_tls,
+    )
+
+
+def session_minter(settings: SessionSettings, load_identity: Callable[[], Identity], transport: Transport) -> Minter:
+    """Return what makes one session: by ``credential-process`` on a miss, and by the daemon's child."""
+    from rolesanywhere_helper.mint.minter import SessionMinter  # noqa: PLC0415 - only when minting
+
+    return SessionMinter(
+        load_identity=load_identity,
+        transport=transport,
+        endpoint=settings.connection.endpoint,
+        spec=settings.spec,
+        clock=SystemClock(),
+        randomness=SystemRandomness(),
+        deadline_seconds=MINT_SECONDS,
+    )
 
 
 def _open_directory(path: str | None) -> PrivateDirectory | None:

@@ -14,7 +14,16 @@ if TYPE_CHECKING:
 
     from tests.conftest import RunHelper
 
-COMMANDS = ["credential-process", "demo", "emulator", "read-certificate-data", "sign-string", "version"]
+COMMANDS = [
+    "credential-process",
+    "demo",
+    "emulator",
+    "read-certificate-data",
+    "serve",
+    "sign-string",
+    "status",
+    "version",
+]
 ERROR = re.compile(r"error: .+\nhint: .+\n")
 CANARY = "CANARY-on-the-command-line"
 
@@ -49,7 +58,7 @@ def test_version_is_the_number_and_nothing_else(run_helper: RunHelper) -> None:
         ([], "no command was given", "--help"),
         (["credential-proces"], "unknown command 'credential-proces'", "did you mean credential-process?"),
         (["xyzzy"], "unknown command 'xyzzy'", "there is: credential-process"),
-        (["serve"], "serve is not part of this version yet", "--help"),
+        (["update"], "update is not part of this version yet", "--help"),
         (["version", "--debgu"], "unknown flag '--debgu'", "did you mean --debug?"),
         (["version", "--xyzzy=1"], "unknown flag '--xyzzy'", "version --help"),
         (["version", "more"], "1 argument(s) too many", "version --help"),

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from rolesanywhere_helper import broker, errors
+from rolesanywhere_helper import errors
 from rolesanywhere_helper.cli.commands import COMMANDS, NOT_YET
 from rolesanywhere_helper.config.flags import SESSION_FLAGS
-from rolesanywhere_helper.domain import freshness
+from rolesanywhere_helper.domain import freshness, refresh_policy
 from tests.plugins.peers import listed_packages
 
 ROOT = Path(__file__).parents[2]
@@ -141,8 +141,8 @@ def test_the_figures_of_the_refresh_policy_are_those_of_the_code() -> None:
     assert f"sessions of {freshness.LONG_SESSION // 60} minutes and more" in policy
     assert f"{freshness.LOW_WATER_SECONDS // 60} minutes, or T/{round(1 / freshness.LOW_WATER_FRACTION)}" in policy
     assert (
-        f"a refusal for {broker.REMEMBER_REFUSAL_SECONDS:.0f} seconds, an outage for "
-        f"{broker.REMEMBER_OUTAGE_SECONDS:.0f}"
+        f"a refusal for {refresh_policy.REMEMBER_REFUSAL_SECONDS:.0f} seconds, an outage for "
+        f"{refresh_policy.REMEMBER_OUTAGE_SECONDS:.0f}"
     ) in policy
 
 

@@ -87,6 +87,13 @@ def peer(request: pytest.FixtureRequest) -> Callable[[str], Path]:
     return look_up
 
 
+@pytest.fixture
+def as_root(request: pytest.FixtureRequest) -> None:
+    """Run the test as root, or not at all: it boots machines, or becomes other users."""
+    if os.geteuid() != 0:
+        _left_out(request, "root (sudo make test)", "needs root: sudo make test")
+
+
 def _from_environment(name: str) -> Path:
     program = Path(sys.executable).parent / name
     if not program.exists():
@@ -95,8 +102,11 @@ def _from_environment(name: str) -> Path:
 
 
 def _did_not_run(request: pytest.FixtureRequest, package: str) -> NoReturn:
-    request.node.user_properties.append((_PROPERTY, package))
-    message = f"needs the Debian package {package}: {install_command(listed_packages())}"
+    _left_out(request, package, f"needs the Debian package {package}: {install_command(listed_packages())}")
+
+
+def _left_out(request: pytest.FixtureRequest, need: str, message: str) -> NoReturn:
+    request.node.user_properties.append((_PROPERTY, need))
     if in_ci():
         pytest.fail(message)
     pytest.skip(message)

@@ -51,6 +51,12 @@ class MemoryStore:
     def postpone_renewal(self, until: float) -> None:
         self.postponed_until = until
 
+    def load_attempt(self) -> float | None:
+        raise AssertionError  # the daemon's, not the broker's
+
+    def save_attempt(self, at: float) -> None:
+        raise AssertionError(at)
+
 
 @dataclass
 class ScriptedMinter:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import posix
 from typing import TYPE_CHECKING
 
 import pytest
@@ -62,6 +63,25 @@ def test_it_keys_on_every_variable_that_the_configuration_reads() -> None:
 )
 def test_where_the_cache_is(environment: dict[str, str], expected: bytes | None) -> None:
     assert fastpath.cache_directory({key.encode(): value.encode() for key, value in environment.items()}) == expected
+
+
+@pytest.mark.parametrize("user", [1000, 0])
+def test_it_follows_the_link_that_root_put_before_systemds_cache(monkeypatch: pytest.MonkeyPatch, user: int) -> None:
+    """/proc/self is such a link: root's, relative, everywhere. Root itself gets no such cache, and follows nothing."""
+    monkeypatch.setattr(posix, "geteuid", lambda: user)
+    expected = b"/proc/%d" % os.getpid() if user else b"/proc/self"
+    assert fastpath.cache_directory({b"CACHE_DIRECTORY": b"/proc/self:/var/cache/b"}) == expected
+    assert fastpath.cache_directory({b"ROLESANYWHERE_HELPER_CACHE_DIR": b"/proc/self"}) == b"/proc/self", "systemd's only"
+
+
+@pytest.mark.promise(39)
+def test_it_follows_no_other_link(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    link = tmp_path / "cache"
+    link.symlink_to("private")
+    if os.geteuid() == 0:
+        os.chown(link, 1000, 1000, follow_symlinks=False)
+    monkeypatch.setattr(posix, "geteuid", lambda: 1000)
+    assert fastpath.cache_directory({b"CACHE_DIRECTORY": os.fsencode(link)}) == os.fsencode(link)
 
 
 @pytest.fixture

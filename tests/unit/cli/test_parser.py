@@ -13,10 +13,11 @@ from rolesanywhere_helper.cli import descriptors
 from rolesanywhere_helper.cli.commands import COMMANDS
 from rolesanywhere_helper.cli.parser import parse
 from rolesanywhere_helper.config.flags import NOT_YET, SESSION_FLAGS, Flag, Kind
+from rolesanywhere_helper.config.serve_keys import SERVE_FLAGS
 from rolesanywhere_helper.errors import UsageError
 
 
-@pytest.mark.parametrize("command", ["credential-process", "renew"])
+@pytest.mark.parametrize("command", ["credential-process", "renew", "serve"])
 @pytest.mark.parametrize("flag", SESSION_FLAGS, ids=lambda flag: flag.name)
 def test_every_session_flag_is_understood(command: str, flag: Flag) -> None:
     if flag.kind is Kind.SWITCH:
@@ -43,6 +44,24 @@ def test_the_last_one_counts() -> None:
     assert parse(["credential-process", "--region", "a", "--region=b"]).flags == {"region": "b"}
 
 
+@pytest.mark.parametrize("flag", SERVE_FLAGS, ids=lambda flag: flag.name)
+def test_every_flag_of_the_daemon_is_understood(flag: Flag) -> None:
+    words = ["serve", flag.option, "a", f"{flag.option}=b"]
+
+    assert parse(words).flags == {flag.name: ["a", "b"] if flag.is_repeatable else "b"}
+    assert {flag.name for flag in SERVE_FLAGS if flag.is_repeatable} == {"bind", "allow-user", "allow-group"}
+
+
+def test_who_asks_the_daemon_can_name_its_socket() -> None:
+    for command in ("credential-process", "renew", "status"):
+        assert parse([command, "--agent-socket", "x"]).flags == {"agent-socket": "x"}
+
+
+def test_wait_may_name_a_session() -> None:
+    assert parse(["status", "--wait"]).flags == {"wait": ""}
+    assert parse(["status", "--wait", "deploy", "--json"]).flags == {"wait": "deploy", "json": True}
+
+
 def test_flags_before_and_after_the_command_are_one_set() -> None:
     invocation = parse(["--debug", "--config", "a", "version", "--config=b", "--log-format", "json"])
 
@@ -53,7 +72,7 @@ def test_flags_before_and_after_the_command_are_one_set() -> None:
 
 @given(st.lists(st.text(max_size=12), max_size=5))
 def test_whatever_is_typed_is_understood_or_refused(words: list[str]) -> None:
-    for command in ("credential-process", "emulator"):
+    for command in ("credential-process", "emulator", "serve", "status"):
         try:
             parse([command, *(word for word in words if word not in {"-h", "--help"})])
         except UsageError as error:

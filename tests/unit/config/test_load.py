@@ -321,6 +321,15 @@ def test_a_session_without_any_file_names_where_it_was_looked_for() -> None:
     [
         ("[sesion.x]\n", "unknown key 'sesion' at the top level", "did you mean session?"),
         ("[session.deploy]\nrole_arn = 'x'\n", "unknown key 'role_arn' at [session.deploy]", "did you mean role-arn?"),
+        ("[serve]\nimsd = {}\n", "unknown key 'imsd' at [serve]", "did you mean imds?"),
+        ("[serve.imds.main]\nlisten-on = []\n", "unknown key 'listen-on' at [serve.imds.main]", "did you mean listen?"),
+        ("[serve.container.x]\ntoken = ''\n", "unknown key 'token' at [serve.container.x]", "did you mean token-"),
+        ("[serve.agent]\nsokcet = ''\n", "unknown key 'sokcet' at [serve.agent]", "did you mean socket?"),
+        ("[serve.metrics]\nport = 1\n", "unknown key 'port' at [serve.metrics]", "there is: "),
+        ("[update.x]\nfiel = ''\n", "unknown key 'fiel' at [update.x]", "did you mean file?"),
+        ("serve = 1\n", "serve in /c.toml must be a table", "[serve]"),
+        ("serve.agent = 1\n", "serve.agent in /c.toml must be a table", "[serve.agent]"),
+        ("serve.imds = 1\n", "serve.imds in /c.toml must be tables with a name", "[serve.imds.NAME]"),
         ("[identity.host]\nrole-arn = 'x'\n", "unknown key 'role-arn' at [identity.host]", "there is: "),
         ("[session.other]\nzzz = 1\n", "unknown key 'zzz' at [session.other]", "there is: "),
         ("session = 3\n", "session in /c.toml must be tables with a name", "[session.NAME]"),
@@ -359,9 +368,53 @@ def test_a_key_of_a_later_version_is_refused_by_name() -> None:
 
 
 def test_what_belongs_to_the_daemon_is_let_pass() -> None:
-    text = ONE + "allow-users = ['me']\n[serve.imds.main]\nanything = 1\n[update.x]\nfile = 'y'\n"
+    text = ONE + "allow-users = ['me']\n[serve.imds.main]\nsession = 'deploy'\n[update.x]\nfile = 'y'\n"
 
     assert load({"session": "deploy"}, None, {OWN_FILE: text}).settings.name == "deploy"
+
+
+# The daemon's socket
+
+
+AGENT = "[serve.agent]\nsocket = 'agent.sock'\n"
+
+
+@pytest.mark.parametrize(
+    ("flags", "environment", "text", "expected"),
+    [
+        ({"session": "deploy"}, {}, ONE, None),
+        ({"session": "deploy"}, {}, ONE + AGENT, "/home/me/.config/rolesanywhere-helper/agent.sock"),
+        ({}, {}, ONE + AGENT, "/home/me/.config/rolesanywhere-helper/agent.sock"),
+        ({"session": "deploy"}, {"ROLESANYWHERE_HELPER_AGENT_SOCKET": "/e"}, ONE + AGENT, "/e"),
+        ({"session": "deploy", "agent-socket": "a"}, {"ROLESANYWHERE_HELPER_AGENT_SOCKET": "/e"}, ONE, "/work/a"),
+        ({"session": "deploy", "agent-socket": "/a"}, {"AWS_ENDPOINT_URL_ROLESANYWHERE": "http://[::1]:1"}, ONE, "/a"),
+        ({"session": "deploy", "agent-socket": "/a", "role-arn": ROLE}, {}, ONE, None),
+        ({"session": "deploy", "agent-socket": "/a"}, {"ROLESANYWHERE_HELPER_REGION": "eu-west-1"}, ONE, None),
+    ],
+)
+def test_which_daemon_is_asked_first(
+    flags: Flags, environment: dict[str, str], text: str, expected: str | None
+) -> None:
+    assert load(flags, environment, {OWN_FILE: text}).agent_socket == expected
+
+
+def test_a_session_without_a_name_is_asked_of_nobody(complete: Flags) -> None:
+    assert load(complete | {"agent-socket": "/a"}).agent_socket is None
+
+
+def test_the_log_says_why_the_daemon_is_not_asked() -> None:
+    loaded = load({"session": "deploy", "agent-socket": "/a", "role-arn": ROLE}, None, {OWN_FILE: ONE})
+
+    assert loaded.notes == ("the daemon at /a is not asked: role-arn was given besides the session's name",)
+    assert load({"session": "deploy", "agent-socket": "/a"}, None, {OWN_FILE: ONE}).notes == ()
+
+
+@pytest.mark.parametrize("socket", ["''", "3", "'a\\u0000b'"])
+def test_a_socket_that_is_no_path_is_refused(socket: str) -> None:
+    text = ONE + f"[serve.agent]\nsocket = {socket}\n".replace("'a\\", '"a\\').replace("b'", 'b"')
+
+    with pytest.raises(UsageError, match=r"socket in \[serve\.agent\]"):
+        load({"session": "deploy"}, None, {OWN_FILE: text})
 
 
 @pytest.mark.parametrize("scheme", ["pkcs11:token=x", "handle:0x81", "env:KEY", "fd:3", "command:x", "spiffe:x"])

@@ -1,0 +1,249 @@
+"""From flags, environment and configuration file to the settings of one daemon.
+
+With a file, each session that an endpoint names is served, and all of them if there is an agent socket, over which each
+can be asked for; ``--session`` leaves the others and their endpoints out. Without a file the flags make one session,
+called ``default``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rolesanywhere_helper.config.document import nearest
+from rolesanywhere_helper.config.flags import flag_named
+from rolesanywhere_helper.config.load import Made, given_values, look_up, make_session
+from rolesanywhere_helper.config.outlets import DEFAULT_NAME, Circumstances, Outlets, check_name, make_outlets
+from rolesanywhere_helper.config.serve_flags import ServeFlags, read_flags
+from rolesanywhere_helper.config.serve_settings import AccessSettings, ServedSession, ServeSettings
+from rolesanywhere_helper.config.values import Values
+from rolesanywhere_helper.domain.arn import is_region
+from rolesanywhere_helper.domain.endpoint import is_loopback_host
+from rolesanywhere_helper.errors import ConfigurationError, InvalidParameterError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from rolesanywhere_helper.config.document import Document
+    from rolesanywhere_helper.config.environment import Surroundings
+    from rolesanywhere_helper.config.load import Read
+    from rolesanywhere_helper.config.settings import ConsultedFile
+    from rolesanywhere_helper.config.table import Table
+    from rolesanywhere_helper.config.values import Value
+
+EVERYBODY = "*"
+# botocore's IMDS client extends an expiry that is less than 21 minutes away: a shorter session always meets that.
+SHORTEST_IMDS_SECONDS = 45 * 60
+_LONGEST_JITTER_SECONDS = 86_400
+_LOG_FORMATS = ("text", "json")
+_HELD_BY_THE_PROCESS = ("env:", "fd:")
+_OF_ONE_SESSION = ("trust-anchor-arn", "profile-arn", "role-arn", "role-session-name")
+
+
+def load_serve(
+    flags: Mapping[str, object], surroundings: Surroundings, read: Read, config: str | None = None
+) -> ServeSettings:
+    """Work out a daemon.
+
+    ``flags`` holds what was typed, by the names of the session's flags and of those of ``serve``, and ``config`` the
+    file named with ``--config``; ``read`` is that of :func:`~rolesanywhere_helper.config.load.load_session`. Whether a
+    configuration file is read at all is decided as it is there.
+
+    Raises:
+        UsageError: what was asked is incomplete, contradictory, malformed or not supported.
+        UnsafeFileError: the configuration file or a CA bundle is not to be trusted.
+
+    """
+    typed = read_flags(flags, surroundings.working_directory)
+    variable = flag_named("private-key").variable
+    _refuse_held_key(flags.get("private-key"), "--private-key")
+    _refuse_held_key(surroundings.variable(variable), variable)
+    given = given_values(flags, surroundings)
+    consulted, document = look_up(given, surroundings, read, config)
+    known = (DEFAULT_NAME,) if document is None or not document.sessions else tuple(document.sessions)
+    name = Values(given).text("session")
+    circumstances = Circumstances(
+        typed,
+        document,
+        known,
+        known if name is None or document is None else _named(name, document),
+        surroundings.runtime_directory,
+        surroundings.home,
+    )
+    outlets = make_outlets(circumstances)
+    made = _Sessions(circumstances, given, surroundings, read, consulted).make_all(outlets)
+    general = circumstances.general()
+    return ServeSettings(
+        made.sessions,
+        outlets.imds,
+        outlets.containers,
+        outlets.container_listeners,
+        outlets.agent,
+        outlets.metrics,
+        outlets.metrics_socket,
+        typed.ready_file or general.path("ready-file"),
+        _start_jitter(typed, general),
+        surroundings.cache_directory,
+        surroundings.runtime_directory,
+        surroundings.in_gitlab_ci,
+        consulted,
+        (*made.warnings, *_warnings(made.sessions, outlets, document)),
+        made.notes,
+        _log_format(general),
+        general.path("log-file"),
+    )
+
+
+def _named(name: str, document: Document) -> tuple[str, ...]:
+    if name not in document.sessions:
+        raise ConfigurationError(f"there is no [session.{name}] in {document.path}", nearest(name, document.sessions))
+    return (name,)
+
+
+# The sessions
+
+
+@dataclass(frozen=True, slots=True)
+class _MadeSessions:
+    sessions: tuple[ServedSession, ...]
+    warnings: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Sessions:
+    """Makes the sessions of one daemon; ``given`` is what flags and environment say over the file."""
+
+    circumstances: Circumstances
+    given: Mapping[str, Value]
+    surroundings: Surroundings
+    read: Read
+    consulted: tuple[ConsultedFile, ...]
+
+    def make_all(self, outlets: Outlets) -> _MadeSessions:
+        chosen = self.circumstances.chosen
+        names = [name for name in chosen if outlets.agent is not None or name in outlets.sessions]
+        # One that only the agent would offer is no reason not to serve the others.
+        skipped = [name for name in names if self._is_chained(name) and not self._is_asked_for(name, outlets)]
+        served = [name for name in names if name not in skipped]
+        self._refuse_ambiguous(served)
+        made = [self._make(name) for name in served]
+        warnings = [
+            f"[session.{name}] is not served: role chaining is not supported yet by this version" for name in skipped
+        ]
+        warnings += [f"session {session.name}: {text}" for session, each in made for text in each.warnings]
+        notes = [f"session {session.name}: {text}" for session, each in made for text in each.notes]
+        return _MadeSessions(tuple(session for session, _ in made), tuple(warnings), tuple(notes))
+
+    def _is_chained(self, name: str) -> bool:
+        document = self.circumstances.document
+        return document is not None and bool(document.sessions) and document.is_chained(name)
+
+    def _is_asked_for(self, name: str, outlets: Outlets) -> bool:
+        return name in outlets.sessions or len(self.circumstances.chosen) == 1
+
+    def _refuse_ambiguous(self, served: Sequence[str]) -> None:
+        typed = self.circumstances.flags
+        one_session_only = [f"--{name}" for name in _OF_ONE_SESSION if name in self.given]
+        one_session_only += ["--allow-user"] if typed.allow_users else []
+        one_session_only += ["--allow-group"] if typed.allow_groups else []
+        if len(served) > 1 and one_session_only:
+            raise UsageError(
+                f"{one_session_only[0]} is for one session, but {len(served)} are served: {', '.join(served)}",
+                "choose one with --session, or write it into the configuration file",
+            )
+
+    def _make(self, name: str) -> tuple[ServedSession, Made]:
+        document = self.circumstances.document
+        check_name(name, "session")
+        from_file: dict[str, Value] = {}
+        if document is not None and document.sessions:
+            _refuse_held_key(document.written_key(name), f"private-key of [session.{name}] in {document.path}")
+            from_file = document.session_values(name, self.surroundings.home)
+        made = make_session(name, {**from_file, **self.given}, self.surroundings, self.read, self.consulted)
+        region = self.surroundings.variable("AWS_REGION") or made.settings.spec.region
+        if not is_region(region):
+            raise InvalidParameterError("AWS_REGION is not the name of an AWS region", "for example: eu-central-1")
+        return ServedSession(name, made.settings, self._access(name), region), made
+
+    def _access(self, name: str) -> AccessSettings:
+        typed, document = self.circumstances.flags, self.circumstances.document
+        if typed.allow_users or typed.allow_groups:
+            return _checked(AccessSettings(typed.allow_users, typed.allow_groups), "--allow-group")
+        if document is None or not document.sessions:
+            return AccessSettings()
+        table = document.table(document.sessions[name], f"session.{name}", self.surroundings.home)
+        access = AccessSettings(table.names("allow-users") or (), table.names("allow-groups") or ())
+        return _checked(access, table.origin("allow-groups"))
+
+
+def _checked(access: AccessSettings, origin: str) -> AccessSettings:
+    if EVERYBODY in access.groups:
+        raise UsageError(
+            f"{origin} names the group {EVERYBODY}, which there is not", 'allow-users = ["*"] is everybody'
+        )
+    return access
+
+
+def _refuse_held_key(written: object, origin: str) -> None:
+    """Refuse a key that only this process could read: the child that signs is started without it."""
+    if isinstance(written, str) and written.startswith(_HELD_BY_THE_PROCESS):
+        raise UsageError(
+            f"{origin} names an {written.partition(':')[0]}: reference, and a daemon that serves must not hold the key",
+            "give the path of a PEM file that only the daemon's user can read; under systemd: LoadCredential=host.key:"
+            "/etc/pki/host.key and private-key = /run/credentials/UNIT/host.key",
+        )
+
+
+# The rest
+
+
+def _start_jitter(typed: ServeFlags, general: Table) -> int:
+    seconds = typed.start_jitter_seconds
+    if seconds is None:
+        seconds = general.seconds("start-jitter") or 0
+    if not 0 <= seconds <= _LONGEST_JITTER_SECONDS:
+        raise InvalidParameterError(f"the start cannot be put off by {seconds} seconds", "give 0 to 86400 (a day)")
+    return seconds
+
+
+def _log_format(general: Table) -> str | None:
+    text = general.text("log-format")
+    if text not in {None, *_LOG_FORMATS}:
+        raise ConfigurationError(f"{general.origin('log-format')} must be one of: {', '.join(_LOG_FORMATS)}")
+    return text
+
+
+def _warnings(sessions: tuple[ServedSession, ...], outlets: Outlets, document: Document | None) -> tuple[str, ...]:
+    return (
+        *_warnings_of_access(sessions),
+        *_warnings_of_imds(sessions, outlets),
+        *_warnings_of_updates(document),
+    )
+
+
+def _warnings_of_access(sessions: tuple[ServedSession, ...]) -> Iterator[str]:
+    for session in sessions:
+        if EVERYBODY in session.access.users:
+            yield f"session {session.name} is given to every user of this machine (allow-users is '*')"
+
+
+def _warnings_of_imds(sessions: tuple[ServedSession, ...], outlets: Outlets) -> Iterator[str]:
+    seconds = {session.name: session.settings.spec.duration_seconds for session in sessions}
+    for endpoint in outlets.imds:
+        if seconds[endpoint.session] < SHORTEST_IMDS_SECONDS:
+            yield (
+                f"session {endpoint.session} lasts {seconds[endpoint.session] // 60} minutes: on IMDS botocore may use "
+                "credentials past their end unless a session lasts 45 minutes or more (duration, --session-duration)"
+            )
+        for listener in endpoint.listeners:
+            if not is_loopback_host(listener.host):
+                yield (
+                    f"IMDS endpoint {endpoint.name} gives credentials to OTHER MACHINES at {listener.host}: to every "
+                    f"process on {', '.join(listener.allow_from)}"
+                )
+
+
+def _warnings_of_updates(document: Document | None) -> Iterator[str]:
+    for name in () if document is None else document.updates:
+        yield f"[update.{name}] is not kept fresh: this version has no updates yet"

@@ -1,0 +1,71 @@
+"""The agent's socket: sessions for the users of this machine, each as far as its policy goes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rolesanywhere_helper.protocol import credential_process
+from rolesanywhere_helper.protocol.http import (
+    JSON,
+    Request,
+    Response,
+    SetDocument,
+    no_credentials,
+    not_found,
+    resource,
+    wrong_method,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from rolesanywhere_helper.domain.serving import Audit, Peer, SessionView
+
+SESSIONS_PREFIX = "/v1/sessions/"
+STATUS_PATH = "/v1/status"
+
+
+class AgentRoute:
+    """Every session of the daemon. ``status`` returns what a peer may see of it all, as JSON."""
+
+    outlet = "agent"
+
+    def __init__(self, views: Iterable[SessionView], status: Callable[[Peer], bytes], audit: Audit) -> None:
+        self._sessions = {view.name: (view, SetDocument(credential_process.render)) for view in views}
+        self._status = status
+        self._audit = audit
+
+    def answer(self, request: Request) -> Response:
+        """Answer one request from memory."""
+        path = resource(request.path)
+        if path != STATUS_PATH and not path.startswith(SESSIONS_PREFIX):
+            return not_found()
+        if request.method != "GET":
+            return wrong_method("GET")
+        if path == STATUS_PATH:
+            return Response(200, self._status(request.peer), JSON)
+        return self._session(path.removeprefix(SESSIONS_PREFIX), request.peer)
+
+    def _session(self, name: str, peer: Peer) -> Response:
+        view, document = self._sessions.get(name, (None, None))
+        if view is None or document is None:
+            # Who may have none of the sessions does not learn which there are.
+            knows_some = any(known.policy.allows(peer) for known, _ in self._sessions.values())
+            return Response(404, b"there is no such session", refusal="path") if knows_some else _refused()
+        policy = view.policy
+        if not policy.allows(peer):
+            self._audit.refused(view.name, peer, "user")
+            return _refused()
+        held = view.current()
+        if held is None:
+            return no_credentials()
+        self._audit.granted(view.name, peer, held.credentials.access_key_id)
+
+        def still_holds() -> bool:
+            return view.current() is held and view.policy is policy
+
+        return Response(200, document.of(held), JSON, still_holds=still_holds)
+
+
+def _refused() -> Response:
+    return Response(403, b"this user may not have this session", refusal="user")

@@ -1,0 +1,75 @@
+"""The token of a container endpoint: a file that the daemon writes and an application reads.
+
+SDKs send the file's content as it is, so there is no newline at its end (botocore refuses one in a header).
+"""
+
+from __future__ import annotations
+
+import grp
+import os
+import secrets
+import stat
+from contextlib import suppress
+from pathlib import Path
+
+from rolesanywhere_helper.errors import ConfigurationError
+
+_TOKEN_BYTES = 32
+_LONGEST = 256
+_OWNER_ONLY, _GROUP_TOO = 0o600, 0o640
+
+
+def new_token() -> str:
+    """Return a token of 256 bits, in characters that a header can hold."""
+    return secrets.token_urlsafe(_TOKEN_BYTES)
+
+
+def read_token(path: str) -> str | None:
+    """Return the token that an earlier daemon of this user left, or None: clients that know it should go on."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        entry = os.fstat(descriptor)
+        is_ours = stat.S_ISREG(entry.st_mode) and entry.st_uid == os.geteuid() and not entry.st_mode & 0o027
+        text = os.read(descriptor, _LONGEST).decode("ascii", "replace") if is_ours else ""
+    finally:
+        os.close(descriptor)
+    is_token = len(text) >= _TOKEN_BYTES and all(character.isalnum() or character in "-_" for character in text)
+    return text if is_token else None
+
+
+def write_token(path: str, token: str, group: str | None) -> None:
+    """Put a token in place: mode 0600, or 0640 and the group that may read it; a reader sees the old or the new.
+
+    Raises:
+        ConfigurationError: the group is not known, or the file cannot be written.
+
+    """
+    gid = None if group is None else _group_number(group)
+    place = Path(path)
+    temporary = place.with_name(f".{place.name}.{secrets.token_hex(4)}")
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            if gid is not None:
+                os.fchown(descriptor, -1, gid)
+            os.fchmod(descriptor, _OWNER_ONLY if gid is None else _GROUP_TOO)
+            file.write(token.encode())
+        temporary.replace(place)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink()
+        raise ConfigurationError(
+            f"the token file {path} cannot be written: {error.strerror}",
+            "name a file in a directory that the daemon's user can write, and as token-group one of its own groups",
+        ) from None
+
+
+def _group_number(group: str) -> int:
+    try:
+        return int(group) if group.isascii() and group.isdecimal() else grp.getgrnam(group).gr_gid
+    except KeyError:
+        raise ConfigurationError(f"there is no group {group!a}", "check token-group, or create the group") from None

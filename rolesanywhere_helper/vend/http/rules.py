@@ -1,0 +1,78 @@
+"""What one listener of the edge lets in, and how much of it."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass, field
+
+from rolesanywhere_helper.protocol.http_rules import plain_address
+
+MOST_CONNECTIONS = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeLimits:
+    """How long a client may take, in seconds.
+
+    ``head`` is for a whole head (and the end of an answer's way out), ``idle`` for the time between two requests,
+    ``linger`` for reading on after a refusal, so that the client gets to see it. All are judged every ``sweep``
+    seconds: a deadline is met at most that much late.
+    """
+
+    head: float = 4.0
+    idle: float = 60.0
+    linger: float = 1.0
+    sweep: float = 0.25
+    # How long accepting pauses when there is no descriptor left.
+    pause: float = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeRules:
+    """The rules of one outlet's listeners.
+
+    ``allowed_hosts`` are what ``Host`` may be besides loopback and the address that we listen on; ``allow_from`` the
+    networks (CIDR) that may connect to an address that is not loopback; ``hop_limit`` is the IP TTL of answers.
+    """
+
+    allowed_hosts: tuple[str, ...] = ()
+    allow_from: tuple[str, ...] = ()
+    hop_limit: int = 1
+    limits: EdgeLimits = field(default=EdgeLimits())
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """Which addresses may connect to one address of ours.
+
+    To a loopback address only this machine's own may, whatever routes lead there; to any other, those of the networks.
+    """
+
+    is_loopback: bool
+    networks: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]
+
+    def admits(self, remote: str) -> bool:
+        """Decide on the peer's address."""
+        address = ipaddress.ip_address(plain_address(remote))
+        if self.is_loopback:
+            return address.is_loopback
+        return any(address in network for network in self.networks)
+
+
+def admission(local: str, allow_from: tuple[str, ...]) -> Admission:
+    """Make the admission to one address of ours.
+
+    Raises:
+        ValueError: a network is none.
+
+    """
+    is_loopback = ipaddress.ip_address(plain_address(local)).is_loopback
+    return Admission(is_loopback, tuple(ipaddress.ip_network(network) for network in allow_from))
+
+
+class Capacity:
+    """How many connections may be open at once, for all listeners of a process together."""
+
+    def __init__(self, most: int = MOST_CONNECTIONS) -> None:
+        self.most = most
+        self.open = 0

@@ -1,0 +1,62 @@
+"""What the daemon's child is made of: the same parts as those of ``credential-process`` on a miss, without a cache."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rolesanywhere_helper.config.child_flags import from_flags
+from rolesanywhere_helper.config.files import read_trusted
+from rolesanywhere_helper.errors import HelperError
+from rolesanywhere_helper.mint.child import Learnt, WatchedTransport
+from rolesanywhere_helper.mint.child import answer as answer_with
+from rolesanywhere_helper.protocol.mint_exchange import Answer
+from rolesanywhere_helper.system.clocks import SystemClock
+from rolesanywhere_helper.wiring.mint import session_minter, transport_for
+
+if TYPE_CHECKING:
+    from rolesanywhere_helper.config.settings import SessionSettings
+    from rolesanywhere_helper.domain.ports import Identity
+    from rolesanywhere_helper.protocol.mint_exchange import Question
+
+
+def answer(question: Question) -> Answer:
+    """Make the session that is asked for, and tell what came of it."""
+    try:
+        settings = from_flags(question.session, question.secrets, read_trusted)
+        transport = WatchedTransport(transport_for(settings), SystemClock())
+    except HelperError as error:
+        return Answer(error=error)
+    learnt = Learnt()
+
+    def load() -> Identity:
+        return _load_identity(settings, learnt, in_gitlab_ci=question.in_gitlab_ci)
+
+    minter = session_minter(settings, load, transport)
+    return answer_with(minter.mint, learnt, lambda: transport.clock_skew_seconds)
+
+
+def _load_identity(settings: SessionSettings, learnt: Learnt, *, in_gitlab_ci: bool) -> Identity:
+    from rolesanywhere_helper.identity import registry  # noqa: PLC0415 - under the deadline, as everything it does
+
+    reference = settings.identity
+    try:
+        loaded = registry.load(reference, now=SystemClock().now(), in_gitlab_ci=in_gitlab_ci)
+    except HelperError:
+        _learn_dates(learnt, reference.certificate, None)
+        raise
+    learnt.warnings = loaded.warnings
+    learnt.not_after = loaded.identity.not_after
+    _learn_dates(learnt, reference.certificate, loaded.identity.leaf_der)
+    return loaded.identity
+
+
+def _learn_dates(learnt: Learnt, certificate: str, leaf_der: bytes | None) -> None:
+    """Note the dates of the file's first certificate, if that is the leaf in use or none could be used."""
+    from rolesanywhere_helper.identity import registry  # noqa: PLC0415 - as above
+
+    try:
+        facts = registry.load_certificate(certificate)
+    except HelperError:
+        return
+    if leaf_der in (None, facts.der):
+        learnt.not_before, learnt.not_after = facts.not_before, facts.not_after

@@ -1,0 +1,246 @@
+"""A Debian that boots in a second, on which units run for real, and that is forgotten afterwards.
+
+Its image is made once (debootstrap, then the project's libraries in /opt/rolesanywhere-helper; one to two minutes) and
+kept in /var/cache/rolesanywhere-helper-tests, named after what it was made from. A machine lays its own memory over it,
+and has a network of its own (loopback only), so that several run side by side on the ports that users know.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import secrets
+import select
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import tomllib
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+ROOT = Path(__file__).parents[2]
+IMAGES = Path("/var/cache/rolesanywhere-helper-tests")
+SUITE = "bookworm"
+PACKAGES = "systemd,systemd-sysv,dbus,python3,python3-venv,curl"
+PYTHON_OF_SUITE = "3.11"
+PREFIX = "/opt/rolesanywhere-helper"
+HELPER = f"{PREFIX}/bin/rolesanywhere-helper"
+BOOT_SECONDS = 60
+_MAKE_SECONDS = 1200
+
+_COMMANDER = """\
+[Unit]
+After=basic.target systemd-journald.service dbus.socket
+[Service]
+ExecStart=/usr/bin/python3 /share/inside.py /share/host.sock
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What came of a command inside."""
+
+    code: int
+    out: str
+    err: str
+
+
+class MachineError(Exception):
+    """A command failed that should not, or the machine did not come up."""
+
+
+class Machine:
+    """A running Debian and the line into it."""
+
+    def __init__(self, line: socket.socket) -> None:
+        self._line = line
+        self._stream = line.makefile("rw", encoding="utf-8")
+
+    def run(
+        self,
+        *command: str,
+        given: str = "",
+        env: Mapping[str, str] | None = None,
+        timeout: float = 60,
+        check: bool = True,
+    ) -> Done:
+        """Run a command as root, to its end.
+
+        Raises:
+            MachineError: it failed, and ``check`` is set.
+
+        """
+        done = self._ask({"do": "run", "command": command, "input": given, "env": dict(env or {}), "timeout": timeout})
+        if check and done.code:
+            raise MachineError(f"{command} ended with {done.code}:\n{done.out}\n{done.err}")
+        return done
+
+    def sh(self, script: str, *, timeout: float = 60, check: bool = True) -> Done:
+        """Run a shell script as root."""
+        return self.run("sh", "-euc", script, timeout=timeout, check=check)
+
+    def start(self, *command: str) -> str:
+        """Start a command that goes on for as long as the machine runs; return its first line."""
+        return self._ask({"do": "start", "command": command}).out
+
+    def write(self, path: str, text: str, *, mode: str = "644", owner: str = "root:root") -> None:
+        """Write a file, by a rename as careful programs do."""
+        directory = path.rpartition("/")[0]
+        script = f"mkdir -p {directory} && cat > {path}.new && chmod {mode} {path}.new && chown {owner} {path}.new"
+        self.run("sh", "-euc", f"{script} && mv {path}.new {path}", given=text)
+
+    def cursor(self) -> str:
+        """Return where the journal ends now."""
+        return self.sh("journalctl -n 0 --show-cursor | sed -n 's/^-- cursor: //p'").out.strip()
+
+    def wait_for_log(self, unit: str, pattern: str, cursor: str, *, timeout: float = 60) -> str:
+        """Wait for a line of a unit's journal after the cursor; return the lines up to it.
+
+        Raises:
+            MachineError: it did not come.
+
+        """
+        question = {"do": "follow", "unit": unit, "pattern": pattern, "cursor": cursor, "timeout": timeout}
+        done = self._ask(question)
+        if done.code:
+            raise MachineError(f"{unit}: {done.err} in:\n{done.out}")
+        return done.out
+
+    def log(self, unit: str) -> str:
+        """Return a unit's journal."""
+        return self.run("journalctl", "--no-pager", "--output=cat", f"--unit={unit}").out
+
+    def show(self, unit: str, property_name: str) -> str:
+        """Return one property of a unit."""
+        return self.run("systemctl", "show", "--value", f"--property={property_name}", unit).out.strip()
+
+    def _ask(self, question: Mapping[str, Any]) -> Done:
+        self._line.settimeout(float(question.get("timeout", 60)) + 30)
+        self._stream.write(json.dumps(question) + "\n")
+        self._stream.flush()
+        return Done(**json.loads(self._stream.readline()))
+
+
+@contextmanager
+def booted(image: Path, wheel: Path) -> Iterator[Machine]:
+    """Boot a machine from an image, with the project's wheel installed.
+
+    Raises:
+        MachineError: it did not come up.
+
+    """
+    share = Path(tempfile.mkdtemp(prefix="machine-"))
+    name = f"machine-{secrets.token_hex(4)}"  # a host name, which mkdtemp's need not be
+    try:
+        shutil.copy(ROOT / "tests/systemd/inside.py", share)
+        shutil.copy(wheel, share)
+        (share / "commander.service").write_text(_COMMANDER)
+        with _door(share) as door, _running(image, share, name) as process, _line(door, process, share) as line:
+            machine = Machine(line)
+            install = (f"{PREFIX}/bin/pip", "install", "--quiet", "--no-index", "--no-deps", "--no-compile")
+            machine.run(*install, f"/share/{wheel.name}")
+            yield machine
+    finally:
+        shutil.rmtree(share, ignore_errors=True)
+        with suppress(OSError):
+            Path("/run/systemd/nspawn/propagate", name).rmdir()
+
+
+@contextmanager
+def _running(image: Path, share: Path, name: str) -> Iterator[subprocess.Popen[bytes]]:
+    command = ["setpriv", "--pdeathsig", "KILL", "systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--boot"]
+    command += ["--private-network", "--read-only", "--volatile=overlay", "--console=pipe", f"--machine={name}"]
+    command += [f"--directory={image}", f"--bind={share}:/share"]
+    command += [f"--bind-ro={share}/commander.service:/etc/systemd/system/commander.service"]
+    command += ["systemd.unit=multi-user.target", "systemd.wants=commander.service"]
+    with (share / "console").open("wb") as console:
+        machine = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=console, stderr=console)
+        try:
+            yield machine
+        finally:
+            machine.kill()  # nothing in it is worth a shutdown
+            machine.wait()
+
+
+@contextmanager
+def _door(share: Path) -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_UNIX) as door:
+        door.bind(str(share / "host.sock"))
+        door.listen()
+        yield door
+
+
+@contextmanager
+def _line(door: socket.socket, machine: subprocess.Popen[bytes], share: Path) -> Iterator[socket.socket]:
+    """Wait until the machine calls, or is no more."""
+    end = os.pidfd_open(machine.pid)
+    try:
+        ready, _, _ = select.select([door.fileno(), end], [], [], BOOT_SECONDS)
+    finally:
+        os.close(end)
+    if door.fileno() not in ready:
+        console = (share / "console").read_text(errors="replace")
+        raise MachineError(f"it did not come up within {BOOT_SECONDS} s:\n{console}")
+    line, _ = door.accept()
+    with line:
+        yield line
+
+
+# The image
+
+
+def image() -> Path:
+    """Return the image, after making it if need be; one process makes it, others wait."""
+    libraries = _libraries()
+    recipe = json.dumps([SUITE, PACKAGES, PREFIX, libraries])
+    made = IMAGES / f"{SUITE}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
+    IMAGES.mkdir(mode=0o755, parents=True, exist_ok=True)
+    with (IMAGES / f"{made.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.exists():
+            unfinished = made.with_suffix(".new")
+            shutil.rmtree(unfinished, ignore_errors=True)
+            _make(unfinished, libraries)
+            unfinished.rename(made)
+    return made
+
+
+def _libraries() -> list[str]:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    return sorted(project["dependencies"] + project["optional-dependencies"]["emulator"])
+
+
+def _make(place: Path, libraries: list[str]) -> None:
+    _step("debootstrap", "--variant=minbase", f"--include={PACKAGES}", SUITE, str(place))
+    # Our own pip knows the way to its index; the machine's needs none.
+    wheels = place / "var/tmp/wheels"
+    download = (sys.executable, "-m", "pip", "download", "--quiet", "--only-binary=:all:", f"--dest={wheels}")
+    _step(*download, f"--python-version={PYTHON_OF_SUITE}", *libraries)
+    nspawn = ("systemd-nspawn", "--quiet", "--register=no", "--keep-unit", f"--directory={place}", "--pipe")
+    _step(*nspawn, "python3", "-m", "venv", PREFIX)
+    pip = (f"{PREFIX}/bin/pip", "install", "--quiet", "--no-index", "--find-links=/var/tmp/wheels")
+    _step(*nspawn, *pip, *libraries)
+    shutil.rmtree(wheels)
+
+
+def _step(*command: str) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=_MAKE_SECONDS, check=False)
+    if done.returncode:
+        raise MachineError(f"{command} ended with {done.returncode}:\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}")
+
+
+def build_wheel(directory: Path) -> Path:
+    """Build the project's wheel from this checkout."""
+    _step(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", f"--wheel-dir={directory}", str(ROOT))
+    (wheel,) = directory.glob("*.whl")
+    return wheel
