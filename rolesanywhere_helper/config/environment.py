@@ -39,7 +39,7 @@ VARIABLES: frozenset[str] = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """Where a command was started: ``working_directory`` is absolute."""
+    """Where a command was started: ``working_directory`` is absolute, or empty if it has been removed."""
 
     environment: Mapping[str, str]
     working_directory: str

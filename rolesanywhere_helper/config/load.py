@@ -44,6 +44,7 @@ def load_session(
 
     """
     given = _from_environment(surroundings) | _from_flags(flags, surroundings)
+    from_file: dict[str, Value] = {}
     name = Values(given).text("session")
     consulted: tuple[ConsultedFile, ...] = ()
     is_named = name is not None or config is not None or surroundings.variable(CONFIG_VARIABLE) is not None
@@ -51,8 +52,8 @@ def load_session(
         consulted = _consult(config, surroundings, read)
         if name is not None or not all(arn in given for arn in _ARNS):
             name, from_file = _session_of(consulted, name, surroundings.home)
-            given = from_file | given
-    values = Values(given)
+    # AWS's own variables are meant for every AWS program on the machine: what is written for this session knows better.
+    values = Values(_from_aws_environment(surroundings) | from_file | given)
     _refuse_missing(values, consulted)
     spec = _spec(values)
     connection = _connection(values, spec, surroundings, read)
@@ -84,11 +85,18 @@ def _from_flags(flags: Mapping[str, object], surroundings: Surroundings) -> dict
 def _from_environment(surroundings: Surroundings) -> dict[str, Value]:
     values: dict[str, Value] = {}
     for flag in SESSION_FLAGS:
-        for variable in (flag.variable, flag.aws_variable):
-            text = None if variable is None else surroundings.variable(variable)
-            if variable is not None and text is not None:
-                values[flag.name] = from_text(flag, text, variable, surroundings.working_directory)
-                break
+        text = surroundings.variable(flag.variable)
+        if text is not None:
+            values[flag.name] = from_text(flag, text, flag.variable, surroundings.working_directory)
+    return values
+
+
+def _from_aws_environment(surroundings: Surroundings) -> dict[str, Value]:
+    values: dict[str, Value] = {}
+    for flag in SESSION_FLAGS:
+        text = None if flag.aws_variable is None else surroundings.variable(flag.aws_variable)
+        if flag.aws_variable is not None and text is not None:
+            values[flag.name] = from_text(flag, text, flag.aws_variable, surroundings.working_directory)
     return values
 
 

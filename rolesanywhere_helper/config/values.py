@@ -126,7 +126,11 @@ def _path(text: str, origin: str, directory: str) -> str:
         )
     if not text or "\0" in text:
         raise InvalidParameterError(f"{origin} is not the path of a file", "give the path of a PEM file")
-    return text if text.startswith("/") else f"{directory.rstrip('/')}/{text}"
+    if text.startswith("/"):
+        return text
+    if not directory:
+        raise UsageError(f"{origin} is relative to a working directory that is gone", "give the whole path")
+    return f"{directory.rstrip('/')}/{text}"
 
 
 def _from_home(text: str, origin: str, home: str | None) -> str:
