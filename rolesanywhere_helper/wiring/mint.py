@@ -68,7 +68,8 @@ class Session:
 
             identity = self._loaded.settings.identity
             consulted = [file.path for file in self._loaded.consulted]
-            files = [*consulted, identity.certificate, *([identity.intermediates] if identity.intermediates else [])]
+            bundle = self._loaded.settings.connection.ca_bundle
+            files = [*consulted, identity.certificate, *(path for path in (identity.intermediates, bundle) if path)]
             paths = [os.fsencode(os.path.abspath(path)) for path in files]  # noqa: PTH100 - links stay links
             save_route(self._cache.directory, self._cache.key, arguments, paths)
 
@@ -179,7 +180,9 @@ def _key(settings: SessionSettings) -> str | None:
         return None
     connection = settings.connection
     verification = "verified" if connection.verify_tls else "not verified"
-    parts = [str(connection.endpoint), connection.ca_bundle or "", connection.proxy or "", verification]
+    # What a strict call would refuse must not be answered from what a lenient one kept.
+    strictness = f"{settings.identity.strict_key_permissions} {settings.identity.accept_insecure_key_file}"
+    parts = [str(connection.endpoint), connection.ca_bundle or "", connection.proxy or "", verification, strictness]
     return cache_key(settings.spec, identity, parts)
 
 
