@@ -96,10 +96,11 @@ class Broker:
                 raise
 
     def _lead_or_follow(self) -> Credentials:
+        # Before the look: what fails between the look and our turn must count as seen by those who wait.
+        began_at = self._clock.now()
         remembered = self._remembered()
         if remembered is not None:
             raise self._told_again(remembered)
-        began_at = self._clock.now()
         pause = _FIRST_LOOK_SECONDS
         while True:
             with self._store.try_lead(self._mint_seconds) as leads:

@@ -8,6 +8,7 @@
     │   ├── InvalidArnError                an ARN, or one that does not fit the others
     │   ├── InvalidParameterError          duration, role session name, region, endpoint …
     │   └── MissingExtraError              an optional dependency is not installed
+    ├── UnwritableOutputError          1   nobody could be given the answer
     ├── UnsafeFileError                1   a file that others could have changed, or that is no plain file
     ├── MintChildError                 1   the daemon's child process gave no answer
     ├── IdentityError                  1   certificate or key
@@ -102,7 +103,14 @@ class MissingExtraError(UsageError):
         )
 
 
-# Files
+# Output and files
+
+
+class UnwritableOutputError(HelperError):
+    """Standard output is closed, or the file behind it is full."""
+
+    code = "unwritable-output"
+    default_hint = "check where standard output leads: is it closed, or the disk behind it full?"
 
 
 class UnsafeFileError(HelperError):

@@ -80,7 +80,9 @@ RENEWAL_SECONDS = 20
 _NICENESS = 5
 _LARGEST_FILE = 1 << 20
 _LARGEST_SET = 1 << 16
-_OTHERS_WRITE = 0o022
+# How Linux shows an owner that has no name in this user namespace: the host's root in a rootless container
+# (Documentation/admin-guide/sysctl/fs.rst, "overflowuid").
+OVERFLOW_UID = 65_534
 _STICKY = 0o1000
 _TYPE, _REGULAR, _DIRECTORY, _LINK = 0o170000, 0o100000, 0o040000, 0o120000
 _OPEN_FILE = posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NONBLOCK | posix.O_NOCTTY
@@ -104,7 +106,7 @@ def answer(arguments: "list[str]") -> "int | None":
     if not head.issued_at - CLOCK_TOLERANCE <= now < head.low_at:
         return None
     code = write_all(1, document)
-    if now >= head.due_at:
+    if code == 0 and now >= head.due_at:
         start_renewal(directory, key, arguments, now)
     return code
 
@@ -169,20 +171,20 @@ def why_not_private(directory: bytes) -> str:
     while len(above) > 1:
         above = above.rpartition(b"/")[0] or b"/"
         entry = posix.stat(above)
-        if entry.st_uid not in {0, user} or can_others_write(entry):
+        if entry.st_uid not in {0, user, OVERFLOW_UID} or can_others_write(entry.st_mode, entry.st_uid, entry.st_gid):
             return f"lies under {above.decode(errors='replace')}, which another user can write"
     return ""
 
 
-def can_others_write(entry: posix.stat_result) -> bool:
-    """Tell whether somebody else than its owner can put or replace entries in a directory.
+def can_others_write(mode: int, uid: int, gid: int) -> bool:
+    """Tell whether somebody else than root and its owner can put or replace entries in a directory.
 
-    A sticky directory protects its entries. A group that has the number of its owner is that user's private group.
+    A sticky directory protects its entries. The group may write if it is root's, or the owner's private one, which has
+    the owner's number by convention (the usual umask on Fedora and Ubuntu is 002 for that reason).
     """
-    if entry.st_mode & _STICKY or not entry.st_mode & _OTHERS_WRITE:
+    if mode & _STICKY:
         return False
-    is_group_only = not entry.st_mode & 0o002
-    return not (is_group_only and entry.st_gid == entry.st_uid)
+    return bool(mode & 0o002) or (bool(mode & 0o020) and gid not in {0, uid})
 
 
 def read_private(path: bytes) -> bytes:
@@ -316,13 +318,18 @@ def _checksum(content: bytes) -> int:
     return int.from_bytes(content, "big") % ((1 << 61) - 1)
 
 
-def write_all(descriptor: int, content: bytes) -> int:
-    """Write everything, or as much as the reader takes. Return the exit code."""
-    try:
-        while content:
-            content = content[posix.write(descriptor, content) :]
-    except OSError:
-        return 1
+def write_all(descriptor: int, content: bytes) -> "int | None":
+    """Write everything and return the exit code; None if nothing could be written (the slow way says why)."""
+    left = content
+    while left:
+        try:
+            left = left[posix.write(descriptor, left) :]
+        except BlockingIOError:
+            import select  # noqa: PLC0415 - only where a full pipe does not block
+
+            select.select([], [descriptor], [])
+        except OSError:
+            return None if left is content else 1
     return 0
 
 

@@ -5,6 +5,7 @@ The machinery behind the markers is in ``tests/plugins``.
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
@@ -18,6 +19,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 pytest_plugins = ["tests.plugins.alone", "tests.plugins.emulated", "tests.plugins.peers", "tests.plugins.promises"]
+
+
+@pytest.fixture(autouse=True)
+def _own_logging() -> Iterator[None]:
+    """Undo what a test that runs the command line in this process does to logging: the next test listens to it."""
+    own, root = logging.getLogger("rolesanywhere_helper"), logging.getLogger()
+    before = own.handlers[:], own.propagate, own.level, root.handlers[:]
+    yield
+    own.handlers, own.propagate, root.handlers = before[0], before[1], before[3]
+    own.setLevel(before[2])
+    logging.captureWarnings(capture=False)
 
 
 @dataclass(frozen=True, slots=True)

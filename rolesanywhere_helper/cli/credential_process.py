@@ -43,6 +43,7 @@ def run(invocation: Invocation) -> int:
     loaded = session.load(invocation)
     with mint.open_session(loaded, invocation.arguments, in_gitlab_ci=loaded.in_gitlab_ci) as opened:
         write_stdout(render(opened.get()))
-        with suppress(OSError):  # the answer is out: only the next call would have been faster
-            opened.remember_command_line(invocation.arguments)
+        if not invocation.log.debug:  # who wants to see what happens wants to see it each time
+            with suppress(OSError):  # the answer is out: only the next call would have been faster
+                opened.remember_command_line(invocation.arguments)
     return 0

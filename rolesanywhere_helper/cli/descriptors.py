@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import select
 
+from rolesanywhere_helper.errors import UnwritableOutputError
+
 STDOUT, STDERR = 1, 2
 
 
@@ -47,7 +49,10 @@ def write_stdout(content: bytes) -> None:
 
     Raises:
         StdoutClosedError: the reader has gone.
-        OSError: as the system says.
+        UnwritableOutputError: it cannot be written for another reason.
 
     """
-    write(STDOUT, content)
+    try:
+        write(STDOUT, content)
+    except OSError as error:
+        raise UnwritableOutputError(f"standard output cannot be written: {error.strerror}") from None

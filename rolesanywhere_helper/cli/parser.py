@@ -72,7 +72,8 @@ class Parser(argparse.ArgumentParser):
         names = [word.partition("=")[0] for word in unknown if word.startswith("-")]
         if not names:
             self.error(f"{len(unknown)} argument(s) too many: this command takes only flags")
-        known = [option for action in self._actions for option in action.option_strings if "=" not in option]
+        supported = [action for action in self._actions if not isinstance(action, _NotYet)]
+        known = [option for action in supported for option in action.option_strings if "=" not in option]
         near = _nearest(names[0], known)
         what = f"unknown flag {names[0]!a}"
         if near:
@@ -162,7 +163,7 @@ class _NotYet(argparse.Action):
         del parser, namespace, values
         raise UsageError(
             f"{option_string} is not supported yet by this version",
-            "use an unencrypted PEM key and a PEM certificate: --private-key FILE --certificate FILE",
+            "there is: one role for each session, an unencrypted PEM key (--private-key FILE) and a PEM certificate",
         )
 
 

@@ -22,7 +22,7 @@ def surroundings() -> Surroundings:
     try:
         working_directory = os.getcwd()  # noqa: PTH109 - a path stays the text that it is
     except FileNotFoundError:  # it was removed: only relative paths need it
-        working_directory = "/"
+        working_directory = ""
     return Surroundings(os.environ, working_directory, is_root=os.geteuid() == 0)
 
 

@@ -43,7 +43,10 @@ _SYSTEM_RUNTIME_DIRECTORY = "/run/rolesanywhere-helper"
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """Where a command was started, and whether by root: ``working_directory`` is absolute."""
+    """Where a command was started, and whether by root.
+
+    ``working_directory`` is absolute, or empty if it has been removed.
+    """
 
     environment: Mapping[str, str]
     working_directory: str

@@ -156,6 +156,7 @@ NOT_YET = frozenset(
         "external-id",
         "no-tpm-key-password",
         "pkcs11-lib",
+        "pkcs11-pin",
         "pkcs11-pin-file",
         "pkcs12-password",
         "pkcs12-password-file",

@@ -102,7 +102,8 @@ def make_session(
         UnsafeFileError: the CA bundle is not to be trusted.
 
     """
-    values = Values(values_by_name)
+    # AWS's own variables are meant for every AWS program on the machine: what is written for this session knows better.
+    values = Values({**_from_aws_environment(surroundings), **values_by_name})
     _refuse_missing(values, consulted)
     spec = _spec(values)
     connection = _connection(values, spec, surroundings, read)
@@ -198,11 +199,18 @@ def _from_flags(flags: Mapping[str, object], surroundings: Surroundings) -> dict
 def _from_environment(surroundings: Surroundings) -> dict[str, Value]:
     values: dict[str, Value] = {}
     for flag in SESSION_FLAGS:
-        for variable in (flag.variable, flag.aws_variable):
-            text = None if variable is None else surroundings.variable(variable)
-            if variable is not None and text is not None:
-                values[flag.name] = from_text(flag, text, variable, surroundings.working_directory)
-                break
+        text = surroundings.variable(flag.variable)
+        if text is not None:
+            values[flag.name] = from_text(flag, text, flag.variable, surroundings.working_directory)
+    return values
+
+
+def _from_aws_environment(surroundings: Surroundings) -> dict[str, Value]:
+    values: dict[str, Value] = {}
+    for flag in SESSION_FLAGS:
+        text = None if flag.aws_variable is None else surroundings.variable(flag.aws_variable)
+        if flag.aws_variable is not None and text is not None:
+            values[flag.name] = from_text(flag, text, flag.aws_variable, surroundings.working_directory)
     return values
 
 

@@ -132,11 +132,16 @@ def absolute(text: str, origin: str, directory: str, hint: str = "give the path 
 
     Raises:
         InvalidParameterError: it cannot be a path.
+        UsageError: it is relative to a directory that is gone.
 
     """
     if not text or "\0" in text:
         raise InvalidParameterError(f"{origin} is not the path of a file", hint)
-    return text if text.startswith("/") else f"{directory.rstrip('/')}/{text}"
+    if text.startswith("/"):
+        return text
+    if not directory:
+        raise UsageError(f"{origin} is relative to a working directory that is gone", "give the whole path")
+    return f"{directory.rstrip('/')}/{text}"
 
 
 def from_home(text: str, origin: str, home: str | None) -> str:

@@ -21,7 +21,8 @@ def cache_key(spec: SessionSpec, identity: Iterable[bytes], connection: Iterable
     """Return 32 hexadecimal digits for a session.
 
     ``identity`` is what tells one identity from another: for files the bytes of certificate and intermediates and the
-    key's path, for other schemes the reference. ``connection`` is endpoint, trust store and proxy.
+    key's path, for other schemes the reference. ``connection`` is endpoint, CA bundle and proxy, and how strict the
+    call was.
     """
     properties = sorted(f"{name}={value}" for name, value in spec.instance_properties)
     session = [

@@ -17,8 +17,9 @@ def make_private_directory(path: Path) -> None:
         OSError: it cannot be made.
 
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.mkdir(mode=0o700, exist_ok=True)
+    # One by one: with `parents=True` those above would get the umask's mode, and what lies in them would be refused.
+    for step in reversed((path, *path.parents)):
+        step.mkdir(mode=0o700, exist_ok=True)
 
 
 def write_private(path: Path, content: bytes) -> None:

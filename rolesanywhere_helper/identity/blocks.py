@@ -14,6 +14,7 @@ _BEGIN = b"-----BEGIN "
 _END = b"-----END "
 _DASHES = b"-----"
 _DER_SEQUENCE = b"\x30"
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # some editors put it before UTF-8 text
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ def read_blocks(content: bytes) -> tuple[Block, ...]:
     blocks: list[Block] = []
     label: str | None = None
     lines: list[bytes] = []
-    for line in (raw.strip() for raw in content.splitlines()):
+    for line in (raw.strip() for raw in content.removeprefix(_BYTE_ORDER_MARK).splitlines()):
         if line.startswith(_BEGIN) and line.endswith(_DASHES):
             if label is not None:
                 raise ValueError(f"a {label} block does not end")

@@ -8,7 +8,7 @@ nor others may write to it, and the same holds for every directory and symbolic 
 path as given and those of the links' targets. Three things on the way are fine although somebody else may write there:
 
 * a sticky directory such as ``/tmp``, where only a file's owner can rename or remove it;
-* a directory that root's own group (gid 0) may write to;
+* a directory that root's own group (gid 0), or its owner's private group (of the same number) may write to;
 * a directory of user 65534, which is how Linux shows an owner without a name in this user namespace (a rootless
   container sees the host's root so).
 
@@ -25,6 +25,7 @@ import stat
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from rolesanywhere_helper import fastpath
 from rolesanywhere_helper.errors import UnsafeFileError, UsageError
 
 if TYPE_CHECKING:
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 MEBIBYTE = 1024 * 1024
 
 _ROOT = 0
-_OVERFLOW_UID = 65_534  # Linux, Documentation/admin-guide/sysctl/fs.rst: "overflowuid"
 _MOST_LINKS = 40  # Linux follows as many (path_resolution(7)) before it says ELOOP
 _CHUNK = 65_536
 
@@ -216,7 +216,7 @@ def _changeable_by_others(file: InspectedFile) -> Iterator[_Finding]:
 def _step_findings(step: Step, reader: int) -> Iterator[_Finding]:
     facts = step.facts
     is_link = stat.S_ISLNK(facts.mode)
-    if facts.uid not in {_ROOT, reader, _OVERFLOW_UID}:
+    if facts.uid not in {_ROOT, reader, fastpath.OVERFLOW_UID}:
         kind, option = ("symbolic link", "-h ") if is_link else ("directory", "")
         yield _Finding(
             f"is reached through the {kind} {_shown(step.path)} of user {facts.uid}",
@@ -224,12 +224,12 @@ def _step_findings(step: Step, reader: int) -> Iterator[_Finding]:
         )
     if is_link or facts.mode & stat.S_ISVTX:  # a link has no permissions of its own
         return
-    group_is_root = facts.gid == _ROOT
-    writers = _writers(facts.mode & ~stat.S_IWGRP if group_is_root else facts.mode)
-    if writers:
+    if fastpath.can_others_write(facts.mode, facts.uid, facts.gid):
+        is_group_fine = not fastpath.can_others_write(facts.mode & ~stat.S_IWOTH, facts.uid, facts.gid)
+        writers = _writers(facts.mode & ~stat.S_IWGRP if is_group_fine else facts.mode)
         yield _Finding(
             f"is reached through the directory {_shown(step.path)}, which can be written by {writers}",
-            f"chmod {'o-w' if group_is_root else 'go-w'} {_quoted(step.path)}",
+            f"chmod {'o-w' if is_group_fine else 'go-w'} {_quoted(step.path)}",
         )
 
 

@@ -39,25 +39,25 @@ def socket_owners(path: str, *, is_named: bool) -> frozenset[int]:
     *way, (reached, entry) = _walk(path if path.startswith("/") else f"{os.getcwd()}/{path}")  # noqa: PTH109 - no use for a Path
     if not stat.S_ISSOCK(entry.st_mode):
         raise _refusal(reached, "is not a socket")
-    if is_named:
-        trusted |= _daemon_user(way, reached, entry, trusted)
     above, directory = _apart(way, reached)
     for step in above:
-        _check(step, frozenset({_ROOT, os.geteuid()}))
-    _check(directory, trusted)
-    if entry.st_uid not in trusted:
+        _check(step, trusted)
+    owners = trusted | _daemon_user(above, directory, entry, trusted) if is_named else trusted
+    _check(directory, owners)
+    if entry.st_uid not in owners:
         raise _refusal(reached, f"belongs to user {entry.st_uid}")
-    return trusted
+    return owners
 
 
-def _daemon_user(way: Sequence[_Step], reached: str, entry: os.stat_result, trusted: frozenset[int]) -> frozenset[int]:
+def _daemon_user(
+    above: Sequence[_Step], directory: _Step, entry: os.stat_result, trusted: frozenset[int]
+) -> frozenset[int]:
     """Return the third user of a named socket, if only the trusted can have given the place to that user."""
-    above, (_, directory) = _apart(way, reached)
-    third = directory.st_uid if directory.st_uid not in trusted else entry.st_uid
-    givers = [step for _, step in above] if third == directory.st_uid else [*(step for _, step in above), directory]
-    if all(step.st_uid in trusted and not _is_shared(step) for step in givers):
-        return frozenset({third})
-    return frozenset()
+    has_directory = directory[1].st_uid not in trusted
+    givers = above if has_directory else [*above, directory]
+    if any(_is_shared(step) for _, step in givers):
+        return frozenset()
+    return frozenset({directory[1].st_uid if has_directory else entry.st_uid})
 
 
 def _apart(way: Sequence[_Step], reached: str) -> tuple[list[_Step], _Step]:
@@ -76,7 +76,7 @@ def _check(step: _Step, trusted: frozenset[int]) -> None:
     path, entry = step
     if entry.st_uid not in trusted:
         raise _refusal(path, f"belongs to user {entry.st_uid}")
-    if not stat.S_ISLNK(entry.st_mode) and fastpath.can_others_write(entry):
+    if not stat.S_ISLNK(entry.st_mode) and fastpath.can_others_write(entry.st_mode, entry.st_uid, entry.st_gid):
         raise _refusal(path, "can be written by others")
 
 

@@ -14,21 +14,22 @@ from typing import TYPE_CHECKING
 
 from rolesanywhere_helper import fastpath
 from rolesanywhere_helper.broker import Broker
-from rolesanywhere_helper.domain.cache_key import cache_key
-from rolesanywhere_helper.errors import UnsafeFileError
+from rolesanywhere_helper.errors import HelperError, IdentityError, UnsafeFileError
 from rolesanywhere_helper.system.clocks import SystemClock, SystemRandomness
+from rolesanywhere_helper.wiring.place import key_of, open_directory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from rolesanywhere_helper.config.settings import LoadedSettings, SessionSettings
     from rolesanywhere_helper.domain.credentials import Credentials
-    from rolesanywhere_helper.domain.identity_reference import IdentityReference
     from rolesanywhere_helper.domain.ports import Identity, Minter, Transport
     from rolesanywhere_helper.system.private_directory import PrivateDirectory
 
-# In total, for everything that one session takes (promise 58).
+# In total, for everything that one session takes (promise 58); what is left of it after the imports is the minter's.
 MINT_SECONDS = 15.0
+# The start of Python and its end, outside of what can be measured here.
+_AROUND_SECONDS = 0.5
 _log = logging.getLogger(__name__)
 
 
@@ -66,7 +67,8 @@ class Session:
 
             identity = self._loaded.settings.identity
             consulted = [file.path for file in self._loaded.consulted]
-            files = [*consulted, identity.certificate, *([identity.intermediates] if identity.intermediates else [])]
+            bundle = self._loaded.settings.connection.ca_bundle
+            files = [*consulted, identity.certificate, *(path for path in (identity.intermediates, bundle) if path)]
             paths = [os.fsencode(os.path.abspath(path)) for path in files]  # noqa: PTH100 - links stay links
             save_route(self._cache.directory, self._cache.key, arguments, paths)
 
@@ -74,9 +76,11 @@ class Session:
 @contextmanager
 def open_session(loaded: LoadedSettings, arguments: Sequence[str], *, in_gitlab_ci: bool = False) -> Iterator[Session]:
     """Join the parts of one session. ``arguments`` is the command line that a renewal in the background runs again."""
-    minter = _LazyMinter(loaded.settings, in_gitlab_ci=in_gitlab_ci)
-    key = _key(loaded.settings) if loaded.settings.use_cache else None
-    directory = None if key is None else _open_directory(loaded.cache_directory)
+    minter: Minter = _LazyMinter(loaded.settings, in_gitlab_ci=in_gitlab_ci)
+    if loaded.agent_socket is not None and loaded.settings.name is not None:
+        minter = _AgentFirst(loaded.agent_socket, loaded.settings.name, str(loaded.settings.spec.role_arn), minter)
+    key = key_of(loaded.settings) if loaded.settings.use_cache else None
+    directory = None if key is None else open_directory(loaded.cache_directory)
     if key is None or directory is None:
         yield Session(loaded, minter, None)
         return
@@ -114,6 +118,32 @@ class _Cache:
         )
 
 
+class _AgentFirst:
+    """A minter that asks the daemon of this machine first: its user may read the key, and we need not."""
+
+    def __init__(self, socket: str, session: str, role_arn: str, minter: Minter) -> None:
+        self._socket = socket
+        self._session = session
+        self._role_arn = role_arn
+        self._minter = minter
+
+    def mint(self) -> Credentials:
+        from rolesanywhere_helper.vend.agent_client import AgentSocket, ask  # noqa: PLC0415 - only where there is one
+
+        try:
+            found = ask(AgentSocket(self._socket), self._session, self._role_arn, SystemClock())
+        except HelperError as refusal:
+            return self._mint_ourselves(refusal)
+        return self._minter.mint() if found is None else found
+
+    def _mint_ourselves(self, refusal: HelperError) -> Credentials:
+        try:
+            return self._minter.mint()
+        except (IdentityError, UnsafeFileError):
+            # Who may not read the key wants to know why the daemon said no.
+            raise refusal from None
+
+
 class _LazyMinter:
     """A minter that imports what it takes when it is first asked."""
 
@@ -122,7 +152,9 @@ class _LazyMinter:
         self._in_gitlab_ci = in_gitlab_ci
 
     def mint(self) -> Credentials:
-        return session_minter(self._settings, self._load_identity, transport_for(self._settings)).mint()
+        clock = SystemClock()
+        ends_at = clock.monotonic() + MINT_SECONDS - _AROUND_SECONDS
+        return session_minter(self._settings, self._load_identity, transport_for(self._settings), ends_at).mint()
 
     def _load_identity(self) -> Identity:
         from rolesanywhere_helper.identity import registry  # noqa: PLC0415 - imports cryptography
@@ -151,57 +183,22 @@ def transport_for(settings: SessionSettings) -> Transport:
     )
 
 
-def session_minter(settings: SessionSettings, load_identity: Callable[[], Identity], transport: Transport) -> Minter:
-    """Return what makes one session: by ``credential-process`` on a miss, and by the daemon's child."""
+def session_minter(
+    settings: SessionSettings, load_identity: Callable[[], Identity], transport: Transport, ends_at: float
+) -> Minter:
+    """Return what makes one session: by ``credential-process`` on a miss, and by the daemon's child.
+
+    ``ends_at`` is the end of its time on the monotonic clock.
+    """
     from rolesanywhere_helper.mint.minter import SessionMinter  # noqa: PLC0415 - only when minting
 
+    clock = SystemClock()
     return SessionMinter(
         load_identity=load_identity,
         transport=transport,
         endpoint=settings.connection.endpoint,
         spec=settings.spec,
-        clock=SystemClock(),
+        clock=clock,
         randomness=SystemRandomness(),
-        deadline_seconds=MINT_SECONDS,
+        deadline_seconds=ends_at - clock.monotonic(),
     )
-
-
-def _open_directory(path: str | None) -> PrivateDirectory | None:
-    """Open the cache directory; where it cannot be used, say so once and go without (promises 37, 39)."""
-    from rolesanywhere_helper.system.private_directory import PrivateDirectory  # noqa: PLC0415 - not without a cache
-
-    if path is None:
-        _log.warning("nothing is cached: neither HOME nor ROLESANYWHERE_HELPER_CACHE_DIR is set")
-        return None
-    try:
-        return PrivateDirectory(Path(path))
-    except UnsafeFileError as error:
-        _log.warning("nothing is cached: %s (%s)", error.what, error.hint)
-    except OSError as error:
-        _log.warning("nothing is cached: %s: %s", path, error.strerror)
-    return None
-
-
-def _key(settings: SessionSettings) -> str | None:
-    """Name the session's place in the cache, or return None where its files cannot be read (minting will say why)."""
-    identity = _what_identifies(settings.identity)
-    if identity is None:
-        return None
-    connection = settings.connection
-    verification = "verified" if connection.verify_tls else "not verified"
-    parts = [str(connection.endpoint), connection.ca_bundle or "", connection.proxy or "", verification]
-    return cache_key(settings.spec, identity, parts)
-
-
-def _what_identifies(reference: IdentityReference) -> list[bytes] | None:
-    """Return the bytes of certificate and intermediates and the key's path."""
-    from rolesanywhere_helper.system.inputs import read_input  # noqa: PLC0415 - not without a cache
-
-    files = (
-        [reference.certificate] if reference.intermediates is None else [reference.certificate, reference.intermediates]
-    )
-    try:
-        contents = [read_input(path).content for path in files]
-    except (OSError, UnsafeFileError):
-        return None
-    return [*contents, os.fsencode(os.path.abspath(reference.private_key))]  # noqa: PTH100 - links stay links

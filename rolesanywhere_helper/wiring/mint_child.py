@@ -11,7 +11,7 @@ from rolesanywhere_helper.mint.child import Learnt, WatchedTransport
 from rolesanywhere_helper.mint.child import answer as answer_with
 from rolesanywhere_helper.protocol.mint_exchange import Answer
 from rolesanywhere_helper.system.clocks import SystemClock
-from rolesanywhere_helper.wiring.mint import session_minter, transport_for
+from rolesanywhere_helper.wiring.mint import MINT_SECONDS, session_minter, transport_for
 
 if TYPE_CHECKING:
     from rolesanywhere_helper.config.settings import SessionSettings
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 def answer(question: Question) -> Answer:
     """Make the session that is asked for, and tell what came of it."""
+    ends_at = SystemClock().monotonic() + MINT_SECONDS
     try:
         settings = from_flags(question.session, question.secrets, read_trusted)
         transport = WatchedTransport(transport_for(settings), SystemClock())
@@ -31,7 +32,7 @@ def answer(question: Question) -> Answer:
     def load() -> Identity:
         return _load_identity(settings, learnt, in_gitlab_ci=question.in_gitlab_ci)
 
-    minter = session_minter(settings, load, transport)
+    minter = session_minter(settings, load, transport, ends_at)
     return answer_with(minter.mint, learnt, lambda: transport.clock_skew_seconds)
 
 

@@ -39,26 +39,25 @@ def write(file: Path, text: str) -> Path:
 
 @pytest.mark.promise(16)
 @pytest.mark.parametrize(
-    ("flags", "table", "error", "hint"),
+    ("flags", "table", "said"),
     [
-        (["--bind", "0.0.0.0"], "", "nothing says who may connect", "allow-from"),  # noqa: S104 - it is refused
-        (["--container-port", "0", "--bind", "::"], "", "nothing says who may connect", "allow-from"),
-        ([], "[serve.imds.a]\nlisten = ['0.0.0.0:0']\n", "nothing says who may connect", "allow-from"),
+        (["--bind", "0.0.0.0"], "", ("nothing says who may connect", "allow-from")),  # noqa: S104 - it is refused
+        (["--container-port", "0", "--bind", "::"], "", ("nothing says who may connect", "allow-from")),
+        ([], "[serve.imds.a]\nlisten = ['0.0.0.0:0']\n", ("nothing says who may connect", "allow-from")),
         (
             [],
             "[serve.imds.a]\nlisten = ['0.0.0.0:0']\nallow-from = ['10.0.0.0/8']\n",
-            "would give credentials to other machines",
-            "serve-imds-to-the-network = true",
+            ("would give credentials to other machines", "serve-imds-to-the-network = true"),
         ),
-        ([], "[serve.imds.a]\nlisen = []\n", "unknown key 'lisen' at [serve.imds.a]", "did you mean listen?"),
-        (["--prot", "1"], "", "unknown flag '--prot'", "did you mean --port?"),
-        (["--port", "x"], "", "--port is not a port", "65535"),
-        (["--private-key", "env:KEY"], "", "must not hold the key", "LoadCredential="),
-        (["--session", "x"], "", "there is no [session.x]", "deploy"),
+        ([], "[serve.imds.a]\nlisen = []\n", ("unknown key 'lisen' at [serve.imds.a]", "did you mean listen?")),
+        (["--prot", "1"], "", ("unknown flag '--prot'", "did you mean --port?")),
+        (["--port", "x"], "", ("--port is not a port", "65535")),
+        (["--private-key", "env:KEY"], "", ("must not hold the key", "LoadCredential=")),
+        (["--session", "x"], "", ("there is no [session.x]", "deploy")),
     ],
 )
-def test_what_must_not_be_served_is_one_error_and_one_hint(  # noqa: PLR0913 - the columns of a table
-    flags: list[str], table: str, error: str, hint: str, run_helper: RunHelper, tmp_path: Path
+def test_what_must_not_be_served_is_one_error_and_one_hint(
+    flags: list[str], table: str, said: tuple[str, str], run_helper: RunHelper, tmp_path: Path
 ) -> None:
     config = write(tmp_path / "config.toml", SESSION + table)
 
@@ -66,8 +65,9 @@ def test_what_must_not_be_served_is_one_error_and_one_hint(  # noqa: PLR0913 - t
 
     assert (done.exit_code, done.stdout) == (2, b"")
     assert ERROR.fullmatch(done.err), done.err
-    assert error in done.err.partition("\nhint: ")[0]
-    assert hint in done.err.partition("\nhint: ")[2]
+    error, _, hint = done.err.partition("\nhint: ")
+    assert said[0] in error
+    assert said[1] in hint
 
 
 # status

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 NORMAL_USER = "nobody"
 # Root can be both; anybody else is a normal user.
-USERS = (pwd.getpwuid(os.geteuid()).pw_name, *((NORMAL_USER,) if os.geteuid() == 0 else ()))
+USERS = ("root", NORMAL_USER) if os.geteuid() == 0 else (str(os.geteuid()),)
 # How pip reaches its index on this machine is this machine's business.
 FOR_PIP = ("PIP_", "SSL_CERT_", "REQUESTS_CA_", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY", "https_proxy", "no_proxy")
 

@@ -10,6 +10,7 @@ import pytest
 
 from rolesanywhere_helper import fastpath
 from rolesanywhere_helper.config.environment import VARIABLES
+from rolesanywhere_helper.domain.freshness import CLOCK_TOLERANCE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -169,3 +170,24 @@ def test_it_steps_aside_for_a_directory_that_is_not_private(tmp_path: Path, harm
         cache.rmdir()
         cache.write_bytes(b"")
     assert fastpath.why_not_private(os.fsencode(cache))
+
+
+@pytest.mark.promise(39)
+@pytest.mark.parametrize(
+    ("mode", "uid", "gid", "expected"),
+    [
+        (0o755, 1000, 100, False),
+        (0o775, 1000, 100, True),
+        (0o775, 1000, 1000, False),
+        (0o775, 1000, 0, False),
+        (0o757, 0, 0, True),
+        (0o777, 1000, 1000, True),
+        (0o1777, 0, 0, False),
+    ],
+)
+def test_who_else_can_write_a_directory(mode: int, uid: int, gid: int, expected: bool) -> None:  # noqa: FBT001 - a table
+    assert fastpath.can_others_write(mode, uid, gid) is expected
+
+
+def test_both_ways_agree_on_when_a_clock_was_set_back() -> None:
+    assert fastpath.CLOCK_TOLERANCE == CLOCK_TOLERANCE_SECONDS

@@ -32,7 +32,10 @@ EVERYTHING = SessionSettings(
     ),
     IdentityReference("/a b/cert", "/-key", "/chain", strict_key_permissions=True, accept_insecure_key_file=True),
     ConnectionSettings(
-        Endpoint("https", "gateway.example", 8443, "/aws"), "/ca.pem", "http://u:canary-password@proxy:1", verify_tls=False
+        Endpoint("https", "gateway.example", 8443, "/aws"),
+        "/ca.pem",
+        "http://u:canary-password@proxy:1",
+        verify_tls=False,
     ),
     use_cache=False,
 )

@@ -251,13 +251,23 @@ def test_root_does_not_trust_a_users_key_either() -> None:
     [
         (directory(0o777), "chmod go-w /srv/keys"),
         (directory(0o775), "chmod go-w /srv/keys"),
-        (directory(0o757), "chmod go-w /srv/keys"),
+        (directory(0o757), "chmod o-w /srv/keys"),
         (directory(0o777, gid=0), "chmod o-w /srv/keys"),
+        (directory(0o777, uid=ME, gid=ME), "chmod o-w /srv/keys"),
         (directory(0o755, uid=MALLORY), "chown 1000 /srv/keys"),
         (directory(0o1777, uid=MALLORY), "chown 1000 /srv/keys"),
         (link(MALLORY), "chown -h 1000 /tmp/link"),
     ],
-    ids=["everybody", "group", "others", "everybody, root's group", "owner", "owner of a sticky one", "link"],
+    ids=[
+        "everybody",
+        "group",
+        "others",
+        "root's group too",
+        "private group too",
+        "owner",
+        "sticky one's owner",
+        "link",
+    ],
 )
 def test_a_private_key_that_others_can_swap_is_refused_with_the_command(step: Step, command: str) -> None:
     error = key_error(found(0o600, ME, ME, step))
@@ -272,12 +282,13 @@ def test_a_private_key_that_others_can_swap_is_refused_with_the_command(step: St
         directory(0o1777),
         directory(0o3777),
         directory(0o775, gid=0),
+        directory(0o775, uid=ME, gid=ME),
         directory(0o700, uid=ME),
         directory(0o755, uid=65_534),
         link(0),
         link(ME),
     ],
-    ids=["sticky", "Kubernetes", "root's group", "ours", "unnamed owner", "root's link", "our link"],
+    ids=["sticky", "Kubernetes", "root's group", "private group", "ours", "unnamed owner", "root's link", "our link"],
 )
 def test_a_private_key_on_a_way_that_others_cannot_change_is_fine(step: Step) -> None:
     assert check_private_key_file(found(0o600, ME, ME, step), strict=True, accept_insecure=False) == ()

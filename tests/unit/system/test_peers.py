@@ -231,8 +231,18 @@ def test_what_is_not_there_is_unknown_and_a_listener_is_not_taken_for_it() -> No
     assert look_up_ends(("127.0.0.1", 1), ("127.0.0.1", 2)).uid is None
 
 
-def test_the_wrong_way_round_is_our_own_socket() -> None:
-    """The negative control of the one above: the look-up itself finds what is there."""
+@pytest.mark.promise(27)
+def test_the_row_of_another_connection_is_not_taken_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Pair() as pair, Pair() as other, closing(TcpPeers(own_namespace())) as tcp:
+        ends = _end(other.accepted.getpeername()), _end(other.accepted.getsockname())
+        row = tcp._ask(*ends)
+        monkeypatch.setattr(tcp, "_ask", lambda *_: row)
+        assert tcp.peer(other.accepted).uid == ME
+        assert tcp.peer(pair.accepted).uid is None
+
+
+def test_what_is_there_is_found_by_its_names_alone() -> None:
+    """The negative control of those above."""
     with Pair() as pair:
         assert look_up_ends(pair.accepted.getpeername(), pair.accepted.getsockname()).uid == ME
 
