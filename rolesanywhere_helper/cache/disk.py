@@ -5,6 +5,7 @@
 ``KEY.failure``    the last failed attempt: code, text and hint, no secret
 ``KEY.renewal``    its time is the moment before which no renewal in the background begins
 ``KEY.attempt``    its time is the moment at which the daemon's last attempt began
+``KEY.end``        when the daemon's set ends on BOOTTIME: a clock that was set back lengthens nothing
 ``KEY.lock``       whoever has it mints
 ``route-…``        what leads from a command line to a KEY without parsing anything (``fastpath``)
 =================  ======================================================================================
@@ -25,7 +26,7 @@ from typing import TYPE_CHECKING
 from rolesanywhere_helper import fastpath
 from rolesanywhere_helper.domain.credentials import Credentials
 from rolesanywhere_helper.domain.freshness import low_at
-from rolesanywhere_helper.domain.ports import StoredFailure, StoredSet
+from rolesanywhere_helper.domain.ports import StoredEnd, StoredFailure, StoredSet
 from rolesanywhere_helper.errors import from_code
 from rolesanywhere_helper.protocol import credential_process
 from rolesanywhere_helper.system.turns import Turns
@@ -107,6 +108,20 @@ class DiskStore:
     def postpone_renewal(self, until: float) -> None:
         """Let no renewal in the background begin before a moment."""
         self._directory.wait_until(f"{self._key}.renewal", until)
+
+    def load_end(self) -> StoredEnd | None:
+        """Return when the daemon's last set ends on BOOTTIME."""
+        content = self._directory.read(f"{self._key}.end")
+        try:
+            told = json.loads(content or b"null")
+            return StoredEnd(str(told["accessKeyId"]), str(told["bootId"]), float(told["endsAt"]))
+        except (ValueError, KeyError, TypeError):
+            return None
+
+    def save_end(self, end: StoredEnd) -> None:
+        """Write down when the daemon's set ends on BOOTTIME."""
+        told = {"accessKeyId": end.access_key_id, "bootId": end.boot_id, "endsAt": end.ends_at}
+        self._write(f"{self._key}.end", json.dumps(told).encode())
 
     def load_attempt(self) -> float | None:
         """Return when the daemon last began to make a session."""

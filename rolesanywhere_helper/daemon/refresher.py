@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
     from rolesanywhere_helper.daemon.sessions import DaemonSession
-    from rolesanywhere_helper.domain.ports import StoredSet
+    from rolesanywhere_helper.domain.serving import HeldSet
     from rolesanywhere_helper.protocol.mint_exchange import Question
 
 LONGEST_SLEEP_SECONDS = 15.0
@@ -68,7 +68,7 @@ class Refresher:
         self,
         mint: Callable[[Question], Awaitable[Answer]],
         *,
-        aside: Callable[[Callable[[], StoredSet | None]], Awaitable[StoredSet | None]] = in_a_thread,
+        aside: Callable[[Callable[[], HeldSet | None]], Awaitable[HeldSet | None]] = in_a_thread,
     ) -> None:
         self._mint = mint
         self._aside = aside
@@ -133,14 +133,14 @@ class _Keeper:
         self,
         session: DaemonSession,
         mint: Callable[[Question], Awaitable[Answer]],
-        aside: Callable[[Callable[[], StoredSet | None]], Awaitable[StoredSet | None]],
+        aside: Callable[[Callable[[], HeldSet | None]], Awaitable[HeldSet | None]],
     ) -> None:
         self._session = session
         self._mint = mint
         self._aside = aside
         self._woken = asyncio.Event()
         self._looked = asyncio.Event()
-        self._disk: asyncio.Task[StoredSet | None] | None = None
+        self._disk: asyncio.Task[HeldSet | None] | None = None
         self._task: asyncio.Task[None] | None = None
         self.first_attempt_ended = asyncio.Event()
 
@@ -209,7 +209,7 @@ class _Keeper:
         self._tell()
         await self._on_disk(session.keep)
 
-    async def _on_disk(self, call: Callable[[], StoredSet | None]) -> StoredSet | None:
+    async def _on_disk(self, call: Callable[[], HeldSet | None]) -> HeldSet | None:
         """Do what waits for the disk, if the disk answers in time and what was asked before has been done."""
         if self._disk is not None and not self._disk.done():
             return None

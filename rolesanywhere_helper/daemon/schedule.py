@@ -69,10 +69,9 @@ class Schedule:
         self._next = max(self._next, moment.boottime + seconds)
         self._due_at = None
 
-    def waits_for(self, moment: Moment, due_at: float) -> None:
-        """Let the next attempt come at a set's refresh point (epoch seconds)."""
-        left = due_at - moment.now
-        self._next = moment.boottime + left
+    def waits_for(self, due_at: float, due_on_boottime: float) -> None:
+        """Let the next attempt come at a set's refresh point: epoch seconds, and the same on BOOTTIME."""
+        self._next = due_on_boottime
         self._due_at = due_at
 
     def look(self, moment: Moment) -> None:
@@ -106,11 +105,14 @@ class Schedule:
             self._hurried.append(moment.boottime)
         self._is_hurried = False
 
-    def succeeded(self, moment: Moment, due_at: float) -> None:
-        """Know that the attempt brought a set with this refresh point (epoch seconds)."""
+    def succeeded(self, moment: Moment, due_at: float, due_on_boottime: float) -> None:
+        """Know that the attempt brought a set with this refresh point (epoch seconds, and the same on BOOTTIME)."""
         self._is_running = self._has_failed = False
         # A session so short that it is due at once must not make this a busy loop.
-        self.waits_for(moment, max(due_at, moment.now + SHORTEST_WAIT_SECONDS))
+        self.waits_for(
+            max(due_at, moment.now + SHORTEST_WAIT_SECONDS),
+            max(due_on_boottime, moment.boottime + SHORTEST_WAIT_SECONDS),
+        )
         self._after_change(moment)
 
     def failed(self, moment: Moment, error: HelperError, left: float, not_before: float | None) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from rolesanywhere_helper.daemon.schedule import Moment, Schedule
 from rolesanywhere_helper.domain.freshness import Freshness, judge, refresh_at
-from rolesanywhere_helper.domain.ports import StoredFailure, StoredSet
+from rolesanywhere_helper.domain.ports import StoredEnd, StoredFailure, StoredSet
 from rolesanywhere_helper.domain.refresh_policy import earliest_after_restart, remember_seconds
 from rolesanywhere_helper.domain.serving import HeldSet, SessionStatus
 from rolesanywhere_helper.domain.session import SHORTEST_SECONDS
@@ -55,6 +55,7 @@ class DaemonSession:
             where nothing is cached. Called for every attempt, since the certificate may have changed.
         clock: Both clocks.
         randomness: One draw for each set, and those that spread attempts.
+        boot_id: What names this boot, if that can be known: then a restart does not believe a clock that was set back.
         start_jitter_seconds: How long the first attempt is put off if one is due at the start.
 
     """
@@ -70,6 +71,7 @@ class DaemonSession:
         open_store: Callable[[], OpenedStore | None],
         clock: BootClock,
         randomness: Randomness,
+        boot_id: str | None = None,
         start_jitter_seconds: float = 0.0,
     ) -> None:
         self.spec = spec
@@ -81,6 +83,7 @@ class DaemonSession:
         self._key_at_begin: str | None = None
         self._clock = clock
         self._randomness = randomness
+        self._boot_id = boot_id
         self._start_jitter_seconds = start_jitter_seconds
         self._schedule = Schedule(self._moment(), randomness)
         self._held: HeldSet | None = None
@@ -159,13 +162,13 @@ class DaemonSession:
             store = opened.store
             with store.try_lead(0):
                 pass  # whoever leads sweeps up after those who were killed
-            self._take_from_cache(store.load(), moment)
+            self._held = self._from_cache(store, moment)
             last_attempt = store.load_attempt()
         earliest = earliest_after_restart(last_attempt, moment.now, self._randomness)
         usable = self.current()
         jitter = self._start_jitter_seconds
         if usable is not None:
-            self._schedule.waits_for(moment, usable.due_at)
+            self._schedule.waits_for(usable.due_at, _due_on_boottime(usable))
             jitter = min(jitter, (usable.credentials.expires_at - moment.now) / 2)
         wait = max(earliest - moment.now, jitter)
         if 0 < wait > self._schedule.seconds_left(moment):
@@ -190,7 +193,7 @@ class DaemonSession:
         self._schedule.begin(moment)
         self._status.began(moment)
 
-    def prepare(self) -> StoredSet | None:
+    def prepare(self) -> HeldSet | None:
         """Return a fresh set that another process made meanwhile, or None; then the attempt is written down.
 
         Waits for the disk: call it in another thread.
@@ -199,21 +202,22 @@ class DaemonSession:
         opened = self._open_store()
         if opened is None:
             return None
-        found = opened.store.load()
-        if found is not None and self._is_fresh(found):
+        moment = self._moment()
+        found = self._from_cache(opened.store, moment)
+        if found is not None and self._is_fresh(found, moment):
             return found
         opened.store.save_attempt(self._clock.now())
         self._key_at_begin = opened.key
         return None
 
-    def adopt(self, found: StoredSet) -> None:
+    def adopt(self, found: HeldSet) -> None:
         """Hand out a set of another process: the attempt is over without a call."""
         moment = self._moment()
         if self._held is None or found.credentials.access_key_id != self._held.credentials.access_key_id:
-            self._hold(found.credentials, found.due_at, moment)
+            self._held, self._was_usable = found, True
             _log.info("session %s: took the credentials that another process made", self._name)
         self._status.ended_without_a_call()
-        self._schedule.succeeded(moment, found.due_at)
+        self._schedule.succeeded(moment, self._held.due_at, _due_on_boottime(self._held))
 
     def accept(self, answer: Answer) -> None:
         """End an attempt with what a child answered."""
@@ -227,10 +231,11 @@ class DaemonSession:
             self._fail(error or MintChildError("the process that makes the session answered nothing"), answer, moment)
             return
         due_at = refresh_at(made.issued_at, made.expires_at, self._randomness.uniform(0, 1))
-        self._hold(made, due_at, moment)
+        held = _held(made, due_at, moment)
+        self._held, self._was_usable = held, True
         self._unsaved = StoredSet(made, due_at)
         self._status.succeeded(moment)
-        self._schedule.succeeded(moment, due_at)
+        self._schedule.succeeded(moment, due_at, _due_on_boottime(held))
         _log.info(
             "session %s: new credentials %s for %d s, renewed in %.0f s",
             self._name,
@@ -240,17 +245,19 @@ class DaemonSession:
         )
 
     def keep(self) -> None:
-        """Put the outcome of the last attempt where other processes and the next start find it.
+        """Put the outcome of an attempt where other processes and the next start find it.
 
         Waits for the disk: call it in another thread.
         """
-        unsaved, opened = self._unsaved, self._open_store()
+        unsaved, held, opened = self._unsaved, self._held, self._open_store()
         self._unsaved = None
         # A certificate that changed meanwhile: nobody knows which of the two the child has read (promise 40).
         if opened is None or opened.key != self._key_at_begin:
             return
         if isinstance(unsaved, StoredSet):
             opened.store.save(unsaved)
+            if held is not None and self._boot_id is not None:
+                opened.store.save_end(StoredEnd(held.credentials.access_key_id, self._boot_id, held.ends_at))
         elif unsaved is not None:
             opened.store.save_failure(unsaved)
 
@@ -259,27 +266,26 @@ class DaemonSession:
     def _moment(self) -> Moment:
         return Moment(self._clock.now(), self._clock.boottime())
 
-    def _take_from_cache(self, found: StoredSet | None, moment: Moment) -> None:
-        # One from the future was made before the clock was set back: nobody can tell how much of it is left.
-        is_from_the_past = found is not None and found.credentials.issued_at <= moment.now + TOLERANCE_SECONDS
-        if found is not None and is_from_the_past and moment.now < found.credentials.expires_at:
-            self._hold(found.credentials, found.due_at, moment)
+    def _from_cache(self, store: CredentialStore, moment: Moment) -> HeldSet | None:
+        """Return what rests in the cache, with its end on BOOTTIME as far as that is known, if it may be handed out."""
+        found, end = store.load(), store.load_end()
+        if found is None:
+            return None
+        made = found.credentials
+        if end is not None and end.boot_id == self._boot_id and end.access_key_id == made.access_key_id:
+            candidate = HeldSet(made, found.due_at, end.ends_at)
+        elif made.issued_at > moment.now + TOLERANCE_SECONDS:
+            # It was made before the clock was set back: nobody can tell how much of it is left.
+            return None
+        else:
+            candidate = _held(made, found.due_at, moment)
+        return candidate if candidate.is_usable(moment.now, moment.boottime) else None
 
-    def _is_fresh(self, found: StoredSet) -> bool:
-        """Judge a set at rest by the wall clock, and the one that is held by BOOTTIME too: its age is known better."""
-        moment, held = self._moment(), self._held
-        if judge(found.credentials, found.due_at, moment.now) is not Freshness.FRESH:
-            return False
-        if held is None or held.credentials.access_key_id != found.credentials.access_key_id:
-            return True
-        left_when_due = held.credentials.expires_at - held.due_at
-        return moment.boottime < held.ends_at - left_when_due
-
-    def _hold(self, made: Credentials, due_at: int, moment: Moment) -> None:
-        # A clock that was set back a moment ago lengthens what seems to be left, but not the session itself.
-        left = min(made.expires_at - moment.now, made.lifetime)
-        self._held = HeldSet(made, due_at, moment.boottime + left)
-        self._was_usable = True
+    def _is_fresh(self, found: HeldSet, moment: Moment) -> bool:
+        held = self._held
+        known = held if held is not None and held.credentials == found.credentials else found
+        is_fresh = judge(found.credentials, found.due_at, moment.now) is Freshness.FRESH
+        return is_fresh and moment.boottime < _due_on_boottime(known)
 
     def _objection(self, made: Credentials, moment: Moment) -> HelperError | None:
         """Say what is wrong with a new set, which a child should not have let through (promises 47, 66)."""
@@ -333,6 +339,16 @@ class DaemonSession:
         if self._was_usable and not is_usable:
             _log.error("session %s: its credentials have expired, and none are handed out", self._name)
         self._was_usable = is_usable
+
+
+def _held(made: Credentials, due_at: int, moment: Moment) -> HeldSet:
+    # A clock that was set back a moment ago lengthens what seems to be left, but not the session itself.
+    left = min(made.expires_at - moment.now, made.lifetime)
+    return HeldSet(made, due_at, moment.boottime + left)
+
+
+def _due_on_boottime(held: HeldSet) -> float:
+    return held.ends_at - (held.credentials.expires_at - held.due_at)
 
 
 class _Told:

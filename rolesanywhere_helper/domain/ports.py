@@ -165,6 +165,15 @@ class StoredFailure:
     error: HelperError
 
 
+@dataclass(frozen=True, slots=True)
+class StoredEnd:
+    """When a set ends by a clock that nobody can set: at ``ends_at`` on BOOTTIME, in the boot of this name."""
+
+    access_key_id: str
+    boot_id: str
+    ends_at: float
+
+
 class CredentialStore(Protocol):
     """Where one session's set rests between uses, and where processes meet that want the same one.
 
@@ -197,6 +206,14 @@ class CredentialStore(Protocol):
 
     def load_attempt(self) -> float | None:
         """Return when the daemon last began to make a session (epoch seconds), if it wrote that down."""
+        ...
+
+    def load_end(self) -> StoredEnd | None:
+        """Return when the daemon's last set ends on BOOTTIME, if it wrote that down."""
+        ...
+
+    def save_end(self, end: StoredEnd) -> None:
+        """Write that down, or log why it cannot be."""
         ...
 
     def save_attempt(self, at: float) -> None:

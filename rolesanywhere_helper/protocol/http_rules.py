@@ -130,7 +130,7 @@ def early_refusal(received: bytes) -> Response | None:
     """Refuse what no further byte could make good; ``received`` is a head, or the beginning of one."""
     line_end = received.find(b"\r\n")
     line = received if line_end < 0 else received[:line_end]
-    if not received[:1].isalpha() or _STRAY_BYTE.search(received, 0, LONGEST_HEAD):
+    if not received[:1].isupper() or _STRAY_BYTE.search(received, 0, LONGEST_HEAD):
         return malformed()
     if len(line) > LONGEST_REQUEST_LINE:
         return Response(414, b"the request line is too long", refusal="head")

@@ -107,6 +107,7 @@ class RunningEdge:
     clocks: FakeClocks = field(default_factory=FakeClocks)
     audit: FakeAudit = field(default_factory=FakeAudit)
     counters: FakeCounters = field(default_factory=FakeCounters)
+    new_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
     lookups: int = 0
     faults: list[dict[str, object]] = field(default_factory=list)
 
@@ -116,7 +117,7 @@ class RunningEdge:
         self.listener.bind(str(self.address) if self.family == socket.AF_UNIX else (str(self.address), 0))
         self.listener.listen(1024)
         self.where = self.listener.getsockname()
-        self.loop = asyncio.new_event_loop()
+        self.loop = self.new_loop()
         self.loop.set_exception_handler(lambda _, context: self.faults.append(context))
         # The loop is set up before its thread begins: the listener is served from the first moment on.
         route = self.route or ImdsRoute(

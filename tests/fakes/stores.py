@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from rolesanywhere_helper.domain.ports import StoredFailure, StoredSet
+    from rolesanywhere_helper.domain.ports import StoredEnd, StoredFailure, StoredSet
 
 
 @dataclass
@@ -17,6 +17,7 @@ class MemoryStore:
     entry: StoredSet | None = None
     failure: StoredFailure | None = None
     attempt: float | None = None
+    end: StoredEnd | None = None
     attempts: list[float] = field(default_factory=list)
     led: int = 0
 
@@ -40,6 +41,12 @@ class MemoryStore:
 
     def postpone_renewal(self, until: float) -> None:
         raise AssertionError(until)
+
+    def load_end(self) -> StoredEnd | None:
+        return self.end
+
+    def save_end(self, end: StoredEnd) -> None:
+        self.end = end
 
     def load_attempt(self) -> float | None:
         return self.attempt

@@ -76,6 +76,7 @@ class Life:
             open_store=self.open_store,
             clock=self.world,
             randomness=source,
+            boot_id="boot",
         )
         session.start()
         return session

@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import uvloop
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rolesanywhere_helper.domain.serving import Peer
+from rolesanywhere_helper.protocol.http import Response
 from rolesanywhere_helper.vend.http.rules import Capacity, EdgeLimits, EdgeRules
 from tests.fakes.edges import QUICK, ROLE_PATH, Client, RunningEdge, running_edge
 from tests.fakes.serving import STRANGER, UNKNOWN, new_set
@@ -27,7 +29,7 @@ from tests.fakes.sessions import SECRET
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from rolesanywhere_helper.protocol.http import Request, Response
+    from rolesanywhere_helper.protocol.http import Request
 
 TOKEN_PUT = "PUT /latest/api/token HTTP/1.1\r\nHost: localhost\r\nx-aws-ec2-metadata-token-ttl-seconds: 60\r\n"
 HALF_A_HEAD = b"GET / HTTP/1.1\r\nHost: loc"
@@ -98,6 +100,44 @@ def test_a_connection_serves_many_requests_and_notices_what_changes() -> None:
         assert [key for _, _, key in edge.audit.grants] == ["ASIAEXAMPLE", "ASIAOTHER", "ASIAEXAMPLE"]
         assert edge.counters.answers.count(("imds", 200)) == 7  # six documents and a token
         assert edge.lookups == 2
+
+
+def test_a_reload_reaches_connections_that_are_open() -> None:
+    with running_edge() as edge, edge.client() as client:
+        request = edge.get()
+        client.send(request)
+        assert client.answer().status == 200
+        edge.call(lambda: edge.edge.replace_route(Nobody()))
+        client.send(request)
+        assert client.answer().body == b"nobody"
+
+
+def test_a_head_may_come_byte_by_byte(edge: RunningEdge) -> None:
+    with edge.client() as client:
+        for byte in edge.get(extra="X: " + "a" * 1000 + "\r\n").encode():
+            client.send(bytes([byte]))
+        assert client.answer().status == 200
+        for byte in b"GET / HTTP/1.1\nHost: localhost\n\n":
+            with contextlib.suppress(ConnectionError):
+                client.send(bytes([byte]))
+        assert client.answer().status == 400
+
+
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_UNIX])
+def test_uvloop_serves_too(family: socket.AddressFamily, tmp_path: Path) -> None:
+    address = tmp_path / "s" if family == socket.AF_UNIX else "127.0.0.1"
+    with RunningEdge(EdgeRules(limits=QUICK), family=family, address=address, new_loop=uvloop.new_event_loop) as edge:
+        with edge.client() as client:
+            request = edge.get()
+            for _ in range(3):
+                client.send(request)
+                assert client.answer().status == 200
+            client.send(head("X : a"))
+            assert client.answer().status == 400
+            assert client.is_closed()
+        with edge.client() as client:
+            client.send(HALF_A_HEAD)
+            assert client.is_closed()
 
 
 def test_a_repeated_head_in_pieces_is_answered_too(edge: RunningEdge) -> None:
@@ -682,6 +722,13 @@ def test_who_is_in_the_queue_at_the_end_is_still_heard() -> None:
 
 
 # Faults of ours, and what nobody thought of.
+
+
+class Nobody:
+    outlet = "imds"
+
+    def answer(self, _: Request) -> Response:
+        return Response(404, b"nobody")
 
 
 class Faulty:

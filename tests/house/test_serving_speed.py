@@ -35,16 +35,22 @@ def go(peer: Callable[[str], Path]) -> Path:
     return peer("go")
 
 
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return where Go builds; its cache is there too."""
+    return tmp_path_factory.mktemp("go")
+
+
 @pytest.fixture
-def generator(go: Path, tmp_path: Path) -> Path:
-    return build(go, "go_load", tmp_path)
+def generator(go: Path, built: Path) -> Path:
+    return build(go, "go_load", built)
 
 
 @pytest.mark.alone
 def test_a_request_costs_at_most_two_thirds_of_what_it_costs_go(
-    server: Server, go: Path, generator: Path, tmp_path: Path
+    server: Server, go: Path, generator: Path, built: Path
 ) -> None:
-    with go_server(go, tmp_path, server.get()) as theirs:
+    with go_server(go, built, server.get()) as theirs:
         assert theirs.get() == server.get()
         pairs = compare(server, theirs, generator)
     for ours, yours in pairs:

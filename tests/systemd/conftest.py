@@ -55,10 +55,12 @@ class Host:
         line = machine.start(HELPER, "emulator", "--directory", "/srv/emulator", "--port", PORT_OF_THE_EMULATOR)
         self.announcement: dict[str, str] = json.loads(line)
         self.endpoint = self.announcement["endpoint"]
+        self._begin = machine.cursor()
 
     def forget(self) -> None:
         """Undo what tests did."""
         self.machine.sh(_FORGET)
+        self._begin = self.machine.cursor()
         made = self.announcement
         self.machine.run("install", "-m", "644", made["certificate"], CERTIFICATE)
         self.machine.run("install", "-m", "640", "-g", "ssl-cert", made["privateKey"], KEY)
@@ -97,7 +99,11 @@ class Host:
     def start(self, unit: str = UNIT) -> None:
         """Start a unit and wait until it says that it is ready; show its journal where it fails."""
         if self.machine.run("systemctl", "start", unit, check=False).code:
-            pytest.fail(self.machine.log(unit))
+            pytest.fail(self.log(unit))
+
+    def log(self, unit: str = UNIT) -> str:
+        """Return what a unit wrote to the journal in this test."""
+        return self.machine.log(unit, self._begin)
 
     def token(self, at: str = AT_IMDS) -> str:
         """Get an IMDSv2 token."""

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 ROOT = Path(__file__).parents[2]
 IMAGES = Path("/var/cache/rolesanywhere-helper-tests")
@@ -115,9 +115,10 @@ class Machine:
             raise MachineError(f"{unit}: {done.err} in:\n{done.out}")
         return done.out
 
-    def log(self, unit: str) -> str:
-        """Return a unit's journal."""
-        return self.run("journalctl", "--no-pager", "--output=cat", f"--unit={unit}").out
+    def log(self, unit: str, cursor: str) -> str:
+        """Return a unit's journal after the cursor."""
+        show = ("journalctl", "--no-pager", "--output=cat", f"--unit={unit}", f"--after-cursor={cursor}")
+        return self.run(*show).out
 
     def show(self, unit: str, property_name: str) -> str:
         """Return one property of a unit."""
@@ -199,19 +200,24 @@ def _line(door: socket.socket, machine: subprocess.Popen[bytes], share: Path) ->
 
 
 def image() -> Path:
-    """Return the image, after making it if need be; one process makes it, others wait."""
+    """Return the image, after making it if need be: Debian, and on a copy of it the libraries of the day."""
+    debian = _made([SUITE, PACKAGES], _make_debian)
     libraries = _libraries()
-    recipe = json.dumps([SUITE, PACKAGES, PREFIX, libraries])
-    made = IMAGES / f"{SUITE}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
+    return _made([debian.name, PREFIX, *libraries], lambda place: _add_libraries(debian, place, libraries))
+
+
+def _made(recipe: list[str], make: Callable[[Path], None]) -> Path:
+    """Return what a recipe makes; one process makes it, others wait."""
+    place = IMAGES / f"{SUITE}-{hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:12]}"
     IMAGES.mkdir(mode=0o755, parents=True, exist_ok=True)
-    with (IMAGES / f"{made.name}.lock").open("w") as lock:
+    with (IMAGES / f"{place.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not made.exists():
-            unfinished = made.with_suffix(".new")
+        if not place.exists():
+            unfinished = IMAGES / f"{place.name}.new"
             shutil.rmtree(unfinished, ignore_errors=True)
-            _make(unfinished, libraries)
-            unfinished.rename(made)
-    return made
+            make(unfinished)
+            unfinished.rename(place)
+    return place
 
 
 def _libraries() -> list[str]:
@@ -219,8 +225,12 @@ def _libraries() -> list[str]:
     return sorted(project["dependencies"] + project["optional-dependencies"]["emulator"])
 
 
-def _make(place: Path, libraries: list[str]) -> None:
+def _make_debian(place: Path) -> None:
     _step("debootstrap", "--variant=minbase", f"--include={PACKAGES}", SUITE, str(place))
+
+
+def _add_libraries(debian: Path, place: Path, libraries: list[str]) -> None:
+    _step("cp", "--archive", "--reflink=auto", str(debian), str(place))
     # Our own pip knows the way to its index; the machine's needs none.
     wheels = place / "var/tmp/wheels"
     download = (sys.executable, "-m", "pip", "download", "--quiet", "--only-binary=:all:", f"--dest={wheels}")

@@ -46,7 +46,7 @@ def test_another_user_is_refused_and_the_journal_says_whom_it_refused(host: Host
 
     assert host.status_for("root") == "200"
     assert host.status_for("alice") != "200"
-    assert re.search(rf"refused .*uid={alice}\b", host.machine.log(UNIT))
+    assert re.search(rf"refused .*uid={alice}\b", host.log())
 
 
 @pytest.mark.promise(74)
@@ -64,7 +64,7 @@ def test_a_reload_reads_the_configuration_again_and_keeps_the_old_if_the_new_is_
     reload_and_wait(host)
     assert host.status_for("alice") == "200"
     assert status_of_process(host)["Pid"] == before
-    assert "config.toml" in host.machine.log(UNIT)
+    assert "config.toml" in host.log()
 
 
 def reload_and_wait(host: Host) -> None:
@@ -185,7 +185,7 @@ def test_without_the_credential_the_key_is_out_of_reach(host: Host) -> None:
     host.start()
 
     assert host.create_session_calls() == 0
-    assert "Permission denied" in host.machine.log(UNIT)
+    assert "Permission denied" in host.log()
 
 
 def test_a_dynamic_user_serves_and_caches(host: Host) -> None:
@@ -228,7 +228,7 @@ def test_a_unit_that_blinds_the_daemon_is_named(host: Host) -> None:
 
     assert host.machine.run("systemctl", "start", UNIT, check=False).code != 0
 
-    assert "PrivateUsers" in host.machine.log(UNIT)
+    assert "PrivateUsers" in host.log()
 
 
 def test_a_configuration_without_meaning_ends_the_start_at_once(host: Host) -> None:
@@ -238,7 +238,7 @@ def test_a_configuration_without_meaning_ends_the_start_at_once(host: Host) -> N
 
     assert host.machine.show(UNIT, "ActiveState") == "failed"
     assert host.machine.show(UNIT, "NRestarts") == "0"
-    assert "error: " in host.machine.log(UNIT)
+    assert "error: " in host.log()
 
 
 def test_a_users_own_systemd_runs_it(host: Host) -> None:
@@ -249,7 +249,8 @@ def test_a_users_own_systemd_runs_it(host: Host) -> None:
     config = "/home/alice/.config/rolesanywhere-helper"
     host.machine.sh(
         f"runuser -u alice -- mkdir -p {config}\n"
-        f"sed 's|/etc/ssl/private/host.key|{config}/host.key|' /etc/rolesanywhere-helper/config.toml > {config}/config.toml\n"
+        f"sed 's|/etc/ssl/private/host.key|{config}/host.key|' /etc/rolesanywhere-helper/config.toml "
+        f"> {config}/config.toml\n"
         f"install -m 600 -o alice {host.announcement['privateKey']} {config}/host.key\n"
     )
     try:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from rolesanywhere_helper.broker import Broker
-from rolesanywhere_helper.domain.ports import StoredFailure, StoredSet
+from rolesanywhere_helper.domain.ports import StoredEnd, StoredFailure, StoredSet
 from rolesanywhere_helper.errors import ConnectionFailedError, HelperError, KeyMismatchError, UntrustedCertificateError
 from tests.fakes.clock import FakeClock, FixedRandomness
 from tests.fakes.sessions import credentials
@@ -50,6 +50,12 @@ class MemoryStore:
 
     def postpone_renewal(self, until: float) -> None:
         self.postponed_until = until
+
+    def load_end(self) -> StoredEnd | None:
+        raise AssertionError
+
+    def save_end(self, end: StoredEnd) -> None:
+        raise AssertionError(end)
 
     def load_attempt(self) -> float | None:
         raise AssertionError  # the daemon's, not the broker's

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from rolesanywhere_helper.vend.http.edge import Edge
 
 _READ_BYTES = 2 * LONGEST_HEAD
+_SMALL_HEAD = 256
 # What a connection remembers is bounded, since there can be thousands of them.
 _LONGEST_REMEMBERED = 2048
 
@@ -52,6 +53,7 @@ class Connection:
     __slots__ = (
         "_answer",
         "_backlog",
+        "_checked",
         "_edge",
         "_head",
         "_host_rule",
@@ -72,6 +74,7 @@ class Connection:
         self._peer = peer
         self._host_rule = host_rule
         self._received = b""
+        self._checked = 0
         self._head: Head | None = None
         self._backlog = b""
         self._is_last = False
@@ -106,6 +109,10 @@ class Connection:
             self.drop()
         elif self.phase is Phase.READING:
             self._take(data)
+
+    def forget_answer(self) -> None:
+        """Ask the route again, also for a head that is repeated."""
+        self._known = None
 
     def turn_away(self, response: Response) -> None:
         """Answer before anything is read, and close."""
@@ -159,13 +166,25 @@ class Connection:
             return self._after_body(self._head)
         end = self._received.find(HEAD_END, 0, LONGEST_HEAD)
         raw = self._received if end < 0 else self._received[: end + len(HEAD_END)]
-        refused = early_refusal(raw)
-        if refused is not None:
-            return self._refuse(refused)
+        if end >= 0 or self._is_worth_a_look:
+            self._checked = len(raw)
+            refused = early_refusal(raw)
+            if refused is not None:
+                return self._refuse(refused)
         if end < 0:
             return b"", False
+        self._checked = 0
         self._received = self._received[len(raw) :]
         return self._hear(parse(raw), raw)
+
+    @property
+    def _is_worth_a_look(self) -> bool:
+        """Whether a part of a head is to be judged already.
+
+        A large one is when it has doubled: one that comes byte by byte would be read through for each of them.
+        """
+        length = len(self._received)
+        return length <= _SMALL_HEAD or length > LONGEST_HEAD or length >= 2 * self._checked
 
     def _hear(self, head: Head | None, raw: bytes) -> tuple[bytes, bool]:
         """Take a whole head; what it announces may yet have to come."""

@@ -33,6 +33,8 @@ _log = logging.getLogger(__name__)
 _ACCEPTED_AT_ONCE = 64
 # Beyond the capacity, so many more are told that we are busy; the rest are cut off.
 _TURNED_AWAY_AT_ONCE = 64
+# A pause is logged once in so many seconds; the counter has them all.
+_QUIET_SECONDS = 60.0
 _WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - recognised, not bound
 
 
@@ -77,6 +79,7 @@ class Edge:
         self._paused: dict[_Door, asyncio.TimerHandle] = {}
         self._connections = set[Connection]()
         self._sweeping: asyncio.TimerHandle | None = None
+        self._quiet_until = 0.0
         self._all_gone: asyncio.Future[None] | None = None
 
     @property
@@ -97,6 +100,12 @@ class Edge:
             self._limit_hops(sock)  # the answer to a SYN is one too
         self._doors.append(door)
         self.loop.add_reader(sock, self._accept, door)
+
+    def replace_route(self, route: Route) -> None:
+        """Answer by another route from the next request on, on connections that are open too (a reload)."""
+        self.route = route
+        for connection in self._connections:
+            connection.forget_answer()
 
     def close(self) -> None:
         """Take no more connections, and end those on which nothing is owed.
@@ -232,9 +241,11 @@ class Edge:
         """Stop accepting for a moment: the socket stays readable, and asking again at once would spin."""
         if door in self._paused:
             return
-        name = errno.errorcode.get(problem.errno or 0, "an error")
-        _log.warning("accepting connections pauses: %s (raise the limit of open files)", name)
         self.refused("descriptors")
+        if self.time() >= self._quiet_until:
+            self._quiet_until = self.time() + _QUIET_SECONDS
+            name = errno.errorcode.get(problem.errno or 0, "an error")
+            _log.warning("accepting connections pauses: %s (raise the limit of open files)", name)
         self.loop.remove_reader(door.sock)
         self._paused[door] = self.loop.call_later(self.limits.pause, self._resume, door)
 

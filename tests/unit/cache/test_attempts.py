@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from rolesanywhere_helper.cache.disk import DiskStore
+from rolesanywhere_helper.domain.ports import StoredEnd
 from rolesanywhere_helper.system.private_directory import PrivateDirectory
 from tests.fakes.clock import FakeClock
 from tests.fakes.sessions import ROLE_ARN
@@ -60,3 +61,15 @@ def test_a_fifo_in_its_place_hangs_nobody(directory: PrivateDirectory) -> None:
     os.mkfifo(directory.path / "k1.attempt")
 
     store(directory).save_attempt(1_800_000_000)
+
+
+@pytest.mark.promise(44)
+def test_the_end_on_boottime_is_found_again(directory: PrivateDirectory) -> None:
+    assert store(directory).load_end() is None
+    end = StoredEnd("ASIA", "11111111-2222", 4711.25)
+    store(directory).save_end(end)
+
+    assert store(directory).load_end() == end
+    assert store(directory, "k2").load_end() is None
+    (directory.path / "k1.end").write_bytes(b'{"accessKeyId": "ASIA"')
+    assert store(directory).load_end() is None

@@ -88,7 +88,6 @@ def test_the_daemon_gets_what_was_asked(wired: Wiring, config: Path) -> None:
     assert wired.settings[0].imds[0].listeners[0].port == 0
 
 
-@pytest.mark.promise(74)
 def test_a_reload_reads_the_file_again_with_the_same_flags(wired: Wiring, config: Path) -> None:
     reloaded: list[ServeSettings] = []
 

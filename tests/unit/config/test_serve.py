@@ -596,6 +596,7 @@ def test_who_is_let_in_must_be_named(more: str) -> None:
         load(text=HOST + session("deploy", more))
 
 
+@pytest.mark.promise(26)
 def test_a_session_for_everybody_is_told(complete: Flags) -> None:
     for settings in (
         load(complete | {"allow-user": ["*"]}),

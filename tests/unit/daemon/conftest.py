@@ -26,6 +26,7 @@ class Host:
     randomness: FixedRandomness = field(default_factory=FixedRandomness)
     stores: dict[str, MemoryStore] = field(default_factory=dict)
     has_cache: bool = True
+    boot_id: str | None = "boot 1"
 
     def __post_init__(self) -> None:
         self.service = FakeService(self.world)
@@ -47,6 +48,7 @@ class Host:
             open_store=self.open_store,
             clock=self.world,
             randomness=self.randomness,
+            boot_id=self.boot_id,
             start_jitter_seconds=start_jitter_seconds,
         )
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from rolesanywhere_helper.daemon.sessions import DaemonSession
-    from rolesanywhere_helper.domain.ports import StoredSet
+    from rolesanywhere_helper.domain.serving import HeldSet
     from rolesanywhere_helper.protocol.mint_exchange import Answer, Question
     from tests.unit.daemon.conftest import Host
 
@@ -346,7 +346,7 @@ def test_a_session_that_hangs_delays_no_other(host: Host) -> None:
 
 @pytest.mark.promise(36)
 def test_a_disk_that_hangs_keeps_nobody_from_credentials(host: Host, caplog: pytest.LogCaptureFixture) -> None:
-    async def hang(call: Callable[[], StoredSet | None]) -> StoredSet | None:
+    async def hang(call: Callable[[], HeldSet | None]) -> HeldSet | None:
         del call
         await asyncio.sleep(10 * HOUR)
         raise AssertionError

@@ -339,6 +339,26 @@ def test_a_cached_set_that_has_expired_or_is_from_the_future_is_none(host: Host,
     assert session.seconds_to_attempt() <= 0
 
 
+@pytest.mark.promise(44)
+@pytest.mark.parametrize(
+    ("boot_id", "is_believed"), [("boot 1", False), ("boot 2", True), (None, True)], ids=["same", "other", "unknown"]
+)
+def test_a_restart_after_the_clock_was_set_back_lengthens_nothing_in_the_same_boot(
+    host: Host, boot_id: str | None, *, is_believed: bool
+) -> None:
+    host.holding()
+    host.world.advance(2000)
+    host.world.set_clock(-1900)
+    host.boot_id = boot_id
+
+    again = host.started()
+    wait = again.seconds_to_attempt()
+    host.world.advance(1601)
+
+    assert (again.current() is not None) is is_believed
+    assert (wait > 0) is is_believed
+
+
 @pytest.mark.promise(71)
 @pytest.mark.parametrize(("point", "wait"), [(0, 15), (1, 30)])
 def test_after_a_restart_the_next_attempt_keeps_its_distance_to_the_last(host: Host, point: float, wait: float) -> None:
