@@ -32,7 +32,7 @@ from rolesanywhere_helper.protocol import credential_process
 from rolesanywhere_helper.system.turns import Turns
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from rolesanywhere_helper.domain.ports import Clock
     from rolesanywhere_helper.system.private_directory import PrivateDirectory
@@ -47,8 +47,16 @@ _log = logging.getLogger(__name__)
 class DiskStore:
     """One session's place in the cache directory (the port ``CredentialStore``)."""
 
-    def __init__(self, directory: PrivateDirectory, key: str, role_arn: str, clock: Clock) -> None:
+    def __init__(
+        self,
+        directory: PrivateDirectory,
+        key: str,
+        role_arn: str,
+        clock: Clock,
+        on_write_error: Callable[[], None] = lambda: None,
+    ) -> None:
         self._directory = directory
+        self._on_write_error = on_write_error
         self._key = key
         self._role_arn = role_arn
         self._clock = clock
@@ -150,6 +158,7 @@ class DiskStore:
             self._directory.write(name, content)
         except OSError as error:
             _log.warning("cannot write to the cache directory %s: %s", self._directory.path, error.strerror)
+            self._on_write_error()
             return False
         return True
 

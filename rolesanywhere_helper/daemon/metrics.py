@@ -15,9 +15,7 @@ from rolesanywhere_helper.protocol.prometheus import Metric, Sample, histogram, 
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
-    from contextlib import AbstractContextManager
 
-    from rolesanywhere_helper.domain.ports import CredentialStore, StoredFailure, StoredSet
     from rolesanywhere_helper.domain.serving import SessionStatus
 
 PREFIX = "rolesanywhere_helper_"
@@ -143,51 +141,6 @@ class Metrics:
             (Sample(self._started_at),),
         )
 
-
-class ReadBackStore:
-    """A store that calls ``on_loss()`` when a set that was saved cannot be read back.
-
-    A store logs why it cannot write, and goes on (a full disk is no reason to withhold credentials). Reading back
-    notices that, and whatever else kept the set from being there.
-    """
-
-    def __init__(self, store: CredentialStore, on_loss: Callable[[], None]) -> None:
-        self._store = store
-        self._on_loss = on_loss
-
-    def load(self) -> StoredSet | None:
-        """Return the set at rest, whatever its age."""
-        return self._store.load()
-
-    def save(self, entry: StoredSet) -> None:
-        """Put a new set in the old one's place, and see whether it is there."""
-        self._store.save(entry)
-        if self._store.load() != entry:
-            self._on_loss()
-
-    def load_failure(self) -> StoredFailure | None:
-        """Return the last failure, whatever its age."""
-        return self._store.load_failure()
-
-    def save_failure(self, failure: StoredFailure) -> None:
-        """Remember a failure."""
-        self._store.save_failure(failure)
-
-    def try_lead(self, seconds: float) -> AbstractContextManager[bool]:
-        """Try to become the one process that mints for at most ``seconds``."""
-        return self._store.try_lead(seconds)
-
-    def postpone_renewal(self, until: float) -> None:
-        """Let no renewal in the background begin before a moment."""
-        self._store.postpone_renewal(until)
-
-    def load_attempt(self) -> float | None:
-        """Return when the daemon last began to make a session."""
-        return self._store.load_attempt()
-
-    def save_attempt(self, at: float) -> None:
-        """Write down that an attempt begins."""
-        self._store.save_attempt(at)
 
 
 class _Latencies:

@@ -94,6 +94,10 @@ class Service(Protocol):
         """Tell whether everything that must run still runs."""
         ...
 
+    def keep_house(self) -> None:
+        """Do what is to be done now and then."""
+        ...
+
     async def close(self, seconds: float) -> None:
         """Finish what is in flight within so many seconds, and end."""
         ...
@@ -180,6 +184,7 @@ class _Pulse:
             self._timer.cancel()
 
     def _beat(self) -> None:
+        self._service.keep_house()
         if self._service.is_alive:
             self._supervisor.watchdog()
         summary = self._service.summary()

@@ -39,8 +39,12 @@ _FORWARDED = frozenset({"x-forwarded-for", "forwarded", "via", "x-real-ip"})
 # Node's own fetch sends Sec-Fetch-Mode, alone; browsers send the others.
 _BROWSER = frozenset({"origin", "referer", "sec-fetch-site", "sec-fetch-dest", "sec-fetch-user"})
 
-# Anything but printable ASCII, tabs and whole line ends. A CR at the very end may still get its LF.
-_STRAY_BYTE = re.compile(rb"[^\t\r\n\x20-\x7e]|\r[^\n]|(?<!\r)\n")
+# Control characters other than tabs and whole line ends. A CR at the very end may still get its LF.
+_STRAY_BYTE = re.compile(rb"[^\t\r\n\x20-\x7e\x80-\xff]|\r[^\n]|(?<!\r)\n")
+# What is not ASCII. In a token it is a wrong token, and answered as one.
+_HIGH_BYTE = re.compile(
+    rb"(?:^|\r\n)(?!x-aws-ec2-metadata-token:|authorization:)[\t\x20-\x7e]*[\x80-\xff]", re.IGNORECASE
+)
 _REQUEST_LINE = re.compile(rb"[A-Z]{1,32} [\x21-\x7e]+ HTTP/1\.[01]")
 # A folded line, a space before the colon, a line without a field's name. (Not at the end: that line may go on.)
 _BAD_FIELD_LINE = re.compile(rb"\r\n(?:[ \t]|[^:\r\n]*[ \t]:|:)")
@@ -130,7 +134,7 @@ def early_refusal(received: bytes) -> Response | None:
     """Refuse what no further byte could make good; ``received`` is a head, or the beginning of one."""
     line_end = received.find(b"\r\n")
     line = received if line_end < 0 else received[:line_end]
-    if not received[:1].isupper() or _STRAY_BYTE.search(received, 0, LONGEST_HEAD):
+    if not received[:1].isupper() or _has_stray_byte(received):
         return malformed()
     if len(line) > LONGEST_REQUEST_LINE:
         return Response(414, b"the request line is too long", refusal="head")
@@ -141,6 +145,12 @@ def early_refusal(received: bytes) -> Response | None:
     if _BAD_FIELD_LINE.search(received) or _PADDED_TTL.search(received):
         return malformed()
     return None
+
+
+def _has_stray_byte(received: bytes) -> bool:
+    if _STRAY_BYTE.search(received, 0, LONGEST_HEAD):
+        return True
+    return not received.isascii() and _HIGH_BYTE.search(received, 0, LONGEST_HEAD) is not None
 
 
 def _field_lines(received: bytes) -> int:

@@ -131,7 +131,7 @@ class _AgentFirst:
         from rolesanywhere_helper.vend.agent_client import AgentSocket, ask  # noqa: PLC0415 - only where there is one
 
         try:
-            found = ask(AgentSocket(self._socket), self._session, self._role_arn, SystemClock())
+            found = ask(AgentSocket(self._socket, is_named=True), self._session, self._role_arn, SystemClock())
         except HelperError as refusal:
             return self._mint_ourselves(refusal)
         return self._minter.mint() if found is None else found

@@ -22,7 +22,7 @@ from rolesanywhere_helper.protocol.imds_token import NONCE_BYTES
 from rolesanywhere_helper.protocol.status import DaemonStatus
 from rolesanywhere_helper.protocol.status import render as render_status
 from rolesanywhere_helper.system.listeners import bind_tcp, bind_unix
-from rolesanywhere_helper.system.peers import TcpPeers, unix_peer
+from rolesanywhere_helper.system.peers import Peers
 from rolesanywhere_helper.system.token_files import new_token, read_token, write_token
 from rolesanywhere_helper.vend.http.edge import Edge
 from rolesanywhere_helper.vend.http.rules import Capacity, EdgeRules
@@ -50,9 +50,8 @@ class Outlets:
         self._clock = clock
         self._audit = audit
         self._metrics = metrics
-        self._namespace = namespace
         self._passed = passed
-        self._tcp_peers = TcpPeers(namespace)
+        self._peers = Peers(namespace)
         self._capacity = _capacity()
         self._sockets: dict[str, tuple[socket.socket, ...]] = {}
         self._edges: list[Edge] = []
@@ -88,7 +87,7 @@ class Outlets:
         loop, edges = asyncio.get_running_loop(), []
         self._tokens, self._containers = tokens, settings.containers
         for key, _, route, rules in plans:
-            edge = Edge(route, rules, self._peer, self._metrics, loop, capacity=self._capacity)
+            edge = Edge(route, rules, self._peer_of(route.outlet), self._metrics, loop, capacity=self._capacity)
             for each in sockets[key]:
                 edge.listen(each.dup())
             edges.append(edge)
@@ -122,7 +121,7 @@ class Outlets:
             with suppress(OSError):
                 if stat.S_ISSOCK(os.lstat(path).st_mode):
                     os.unlink(path)  # noqa: PTH108 - no use for a Path
-        self._tcp_peers.close()
+        self._peers.close()
 
     # What listens where
 
@@ -202,10 +201,8 @@ class Outlets:
 
     # Who asks, and what is told
 
-    def _peer(self, connection: socket.socket) -> Peer:
-        if connection.family == socket.AF_UNIX:
-            return unix_peer(connection, self._namespace)
-        return self._tcp_peers.peer(connection)
+    def _peer_of(self, outlet: str) -> Callable[[socket.socket], Peer]:
+        return lambda connection: self._peers(connection, outlet)
 
     def _status(self, peer: Peer, sessions: Callable[[], Sequence[DaemonSession]]) -> bytes:
         """Render what a peer may know: of the sessions that it may have."""
@@ -213,7 +210,7 @@ class Outlets:
         return render_status(DaemonStatus(__version__, tuple(shown), self._addresses))
 
     def _tell_of_blindness(self) -> None:
-        why = None if self._told_of_blindness else self._tcp_peers.why_useless()
+        why = None if self._told_of_blindness else self._peers.why_tcp_is_useless()
         if why is not None:
             self._told_of_blindness = True
             _log.warning("no user can be told on TCP, so only sessions open to all are served there: %s", why)

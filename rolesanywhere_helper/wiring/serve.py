@@ -6,6 +6,7 @@ Sessions are made by children of their own (``daemon.children``), which are star
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import os
 import resource
@@ -21,7 +22,7 @@ from rolesanywhere_helper.config.child_flags import to_flags
 from rolesanywhere_helper.daemon import run as life
 from rolesanywhere_helper.daemon.audit import AuditLog, tell_who_is_allowed
 from rolesanywhere_helper.daemon.children import Children, child_command, child_environment
-from rolesanywhere_helper.daemon.metrics import Metrics, ReadBackStore
+from rolesanywhere_helper.daemon.metrics import Metrics
 from rolesanywhere_helper.daemon.refresher import Refresher
 from rolesanywhere_helper.daemon.sessions import DaemonSession, OpenedStore
 from rolesanywhere_helper.daemon.watcher import FileToWatch, Watcher
@@ -44,12 +45,12 @@ if TYPE_CHECKING:
 
     from rolesanywhere_helper.config.serve_settings import ServedSession, ServeSettings
     from rolesanywhere_helper.config.settings import SessionSettings
-    from rolesanywhere_helper.domain.ports import CredentialStore
     from rolesanywhere_helper.domain.serving import AccessPolicy
     from rolesanywhere_helper.protocol.mint_exchange import Answer
     from rolesanywhere_helper.system.listeners import PassedSockets
 
 _TOKEN_KEY, _TOKEN_KEY_BYTES = "imds-token.key", 32
+_FLUSH_SECONDS = 60.0
 _log = logging.getLogger(__name__)
 
 
@@ -100,8 +101,9 @@ class Daemon:
         self._watcher: Watcher | None = None
         self._told_ready: asyncio.Task[None] | None = None
         self._namespace = own_namespace()
-        audit = AuditLog(self._clock, self._policy_of)
-        self._outlets = Outlets(self._clock, audit, self._metrics, self._namespace, passed)
+        self._flushed_at = time.monotonic()
+        self._audit = AuditLog(self._clock, self._policy_of)
+        self._outlets = Outlets(self._clock, self._audit, self._metrics, self._namespace, passed)
 
     async def open(self) -> None:
         """Listen, and begin to make sessions.
@@ -146,6 +148,13 @@ class Daemon:
         """Tell whether every session is still kept fresh."""
         return self._refresher.is_alive
 
+    def keep_house(self) -> None:
+        """Tell what the audit has held back."""
+        now = time.monotonic()
+        if now - self._flushed_at >= _FLUSH_SECONDS:
+            self._audit.flush()
+            self._flushed_at = now
+
     async def close(self, seconds: float) -> None:
         """Finish what is in flight within so many seconds, and end."""
         if self._told_ready is not None:
@@ -153,6 +162,7 @@ class Daemon:
         if self._watcher is not None:
             self._watcher.close()
         await asyncio.gather(self._outlets.close(seconds), self._refresher.stop())
+        self._audit.flush()
         if self._cache is not None:
             self._cache.close()
 
@@ -202,8 +212,9 @@ class Daemon:
         key = key_of(served.settings) if served.settings.use_cache and self._cache is not None else None
         if key is None or self._cache is None:
             return None
-        store: CredentialStore = DiskStore(self._cache, key, str(served.settings.spec.role_arn), _StoreClock())
-        return OpenedStore(key, ReadBackStore(store, lambda: self._metrics.cache_write_failed(served.name)))
+        role = str(served.settings.spec.role_arn)
+        on_write_error = functools.partial(self._metrics.cache_write_failed, served.name)
+        return OpenedStore(key, DiskStore(self._cache, key, role, _StoreClock(), on_write_error))
 
     def _resolve(self, served: ServedSession) -> AccessPolicy:
         return resolve_policy(served.access.users, served.access.groups, os.geteuid())

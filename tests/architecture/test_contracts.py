@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = "rolesanywhere_helper"
 
 LAYERS = "Imports point one way"
-APART = "What keeps, hands out and decides knows nothing of how a session is made"
+APART = "What serves, keeps, hands out and decides knows nothing of how a session is made"
 EMULATOR = "The emulator shares no code with the client"
 PURE = "The core is pure"
 

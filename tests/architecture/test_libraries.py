@@ -12,13 +12,14 @@ from tests.architecture.source import Module, imports, package_modules, parse
 HOMES = {
     "aiohttp": {"emulator"},
     "argparse": {"cli"},
-    "asyncio": {"emulator"},
+    "asyncio": {"emulator", "daemon", "vend", "wiring"},
     "boto3": {"aws"},
     "botocore": {"aws"},
     "cryptography": {"identity", "pki", "emulator"},
     "requests": {"transport"},
     "urllib3": {"transport"},
-    "watchdog": set[str](),  # comes with the daemon's watcher
+    "httptools": {"vend"},
+    "watchdog": {"daemon"},
 }
 # The launchers end the process with the code that they were given.
 MAY_EXIT = {"cli", "__main__"}

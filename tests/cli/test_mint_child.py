@@ -59,9 +59,7 @@ def test_it_neither_reads_nor_writes_a_cache(
     assert list(Path(clean_environment["HOME"]).iterdir()) == []
 
 
-def test_it_reads_no_setting_of_the_environment(
-    run_helper: RunHelper, session_flags: list[str]
-) -> None:
+def test_it_reads_no_setting_of_the_environment(run_helper: RunHelper, session_flags: list[str]) -> None:
     misleading = {
         "ROLESANYWHERE_HELPER_ROLE_ARN": "nonsense",
         "ROLESANYWHERE_HELPER_CONFIG": "/nonexistent",

@@ -51,9 +51,7 @@ class FakeService:
         if error is None and abs(skew) > 300:
             error = ClockSkewError(f"this machine's clock is {abs(skew):.0f} seconds off")
         if error is not None:
-            return Answer(
-                error=error, not_before=self.not_before, not_after=self.not_after, clock_skew_seconds=skew
-            )
+            return Answer(error=error, not_before=self.not_before, not_after=self.not_after, clock_skew_seconds=skew)
         name = f"ASIA{generation}{len(self.made)}"
         made = Credentials(
             access_key_id=name,

@@ -243,6 +243,10 @@ def test_a_configuration_without_meaning_ends_the_start_at_once(host: Host) -> N
 
 def test_a_users_own_systemd_runs_it(host: Host) -> None:
     alice = host.machine.run("id", "-u", "alice").out.strip()
+    # What libpam-systemd, which a minimal Debian leaves out, does for a login.
+    plain = "[Service]\nPAMName=\nEnvironment=XDG_RUNTIME_DIR=/run/user/%i\n"
+    host.machine.write("/run/systemd/system/user@.service.d/plain.conf", plain)
+    host.machine.run("systemctl", "daemon-reload")
     host.machine.run("systemctl", "start", f"user@{alice}.service")
     as_alice = ("runuser", "-u", "alice", "--", "env", f"XDG_RUNTIME_DIR=/run/user/{alice}", "HOME=/home/alice")
     host.configure()

@@ -19,7 +19,7 @@ class _Parts:
         self.target += target
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self.fields.append((name.decode("ascii").lower(), value.decode("ascii")))
+        self.fields.append((name.decode("ascii").lower(), value.decode("latin-1")))
 
     def on_headers_complete(self) -> None:
         self.is_complete = True
@@ -28,8 +28,8 @@ class _Parts:
 def parse(head: bytes) -> Head | None:
     """Parse one head, with its empty line and nothing behind it; None if it is none.
 
-    The bytes have passed :func:`rolesanywhere_helper.protocol.http_rules.early_refusal`: they are ASCII, and the
-    request line has three parts.
+    The bytes have passed :func:`rolesanywhere_helper.protocol.http_rules.early_refusal`: the
+    request line has three parts, and only a token may hold what is not ASCII.
     """
     parts = _Parts()
     parser = httptools.HttpRequestParser(parts)

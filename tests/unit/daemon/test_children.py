@@ -136,9 +136,7 @@ def test_what_it_started_ends_with_it(tmp_path: Path) -> None:
 
 def test_what_it_leaves_behind_with_its_pipes_does_not_delay_the_answer(tmp_path: Path) -> None:
     pid_file = tmp_path / "pid"
-    script = (
-        f"pid = os.fork()\nif not pid:\n    signal.pause()\nopen({str(pid_file)!r}, 'w').write(str(pid))\n" + _SAY
-    )
+    script = f"pid = os.fork()\nif not pid:\n    signal.pause()\nopen({str(pid_file)!r}, 'w').write(str(pid))\n" + _SAY
 
     ended = ask(script)
 

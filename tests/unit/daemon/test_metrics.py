@@ -11,18 +11,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from rolesanywhere_helper.cache.disk import DiskStore
-from rolesanywhere_helper.daemon.metrics import Metrics, ReadBackStore
+from rolesanywhere_helper.daemon.metrics import Metrics
 from rolesanywhere_helper.domain.credentials import Credentials
-from rolesanywhere_helper.domain.ports import StoredFailure, StoredSet
+from rolesanywhere_helper.domain.ports import StoredSet
 from rolesanywhere_helper.domain.serving import Counters, SessionStatus
-from rolesanywhere_helper.errors import ThrottledError
 from rolesanywhere_helper.system.private_directory import PrivateDirectory
 from tests.fakes.clock import FakeClock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from rolesanywhere_helper.domain.ports import CredentialStore
 
 MONITORING = Path(__file__).parents[3] / "monitoring"
 NOW = 1_800_000_000
@@ -247,8 +245,7 @@ def entry(issued_at: int) -> StoredSet:
 def test_a_full_disk_is_counted(directory: PrivateDirectory) -> None:
     """A file-size limit stands for a full disk: the same call fails, half way through the write."""
     counting = metrics()
-    disk = DiskStore(directory, KEY, ROLE, FakeClock(NOW))
-    store: CredentialStore = ReadBackStore(disk, lambda: counting.cache_write_failed("deploy"))
+    store = DiskStore(directory, KEY, ROLE, FakeClock(NOW), lambda: counting.cache_write_failed("deploy"))
     errors = f'{PREFIX}cache_write_errors_total{{session="deploy"}}'
     store.save(entry(NOW))
     assert values(counting.page([GOOD], NOW))[errors] == 0  # the negative control: there is room
@@ -262,26 +259,6 @@ def test_a_full_disk_is_counted(directory: PrivateDirectory) -> None:
 
     assert values(counting.page([GOOD], NOW))[errors] == 1
     assert store.load() == entry(NOW)
-
-
-def test_reading_back_changes_nothing_of_the_store(directory: PrivateDirectory) -> None:
-    disk = DiskStore(directory, KEY, ROLE, FakeClock(NOW))
-    store = ReadBackStore(disk, pytest.fail)
-    failure = StoredFailure(NOW, NOW + 5, ThrottledError("too many"))
-
-    assert store.load() is None
-    store.save_failure(failure)
-    store.save_attempt(NOW - 3)
-    found = store.load_failure()
-
-    assert found is not None
-    assert (found.until, found.error.code) == (failure.until, "throttled")
-    assert store.load_attempt() == disk.load_attempt() == NOW - 3
-    with store.try_lead(1.0) as leads:
-        assert leads
-    store.save(entry(NOW))
-    store.postpone_renewal(NOW + 60)
-    assert disk.load() == entry(NOW)
 
 
 # What monitoring asks for
