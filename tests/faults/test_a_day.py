@@ -55,6 +55,8 @@ class Life:
     kind: type[DaemonSession]
     certificate: int = 0
     stores: dict[int, MemoryStore] = field(default_factory=dict)
+    outage: HelperError | None = None
+    spoiled: HelperError | None = None
     looks: int = 0
     without: int = 0
     expired: int = 0
@@ -62,6 +64,10 @@ class Life:
 
     def __post_init__(self) -> None:
         self.service = FakeService(self.world)
+
+    def settle(self) -> None:
+        """Let the service's next answers be what files and network are worth now."""
+        self.service.error = self.spoiled or self.outage
 
     def open_store(self) -> OpenedStore:
         return OpenedStore(str(self.certificate), self.stores.setdefault(self.certificate, MemoryStore()))
@@ -92,7 +98,7 @@ class Life:
 
 
 class Day:
-    """The world's whims. An outage lasts twelve minutes at most, a wrong clock an hour and a half; both come some times a day."""
+    """The world's whims: outages of twelve minutes at most, a clock that is wrong for up to an hour and a half …"""
 
     def __init__(self, kind: type[DaemonSession], seed: int) -> None:
         self.source = random.Random(seed)  # noqa: S311 - a simulation
@@ -133,12 +139,14 @@ class Day:
         while True:
             await asyncio.sleep(self.source.uniform(600, 7200))
             error = self.source.choice(OUTAGES)
-            for life in self.lives:
-                life.service.error = life.service.error or error
+            self._break(error)
             await asyncio.sleep(self.source.uniform(5, 720))
-            for life in self.lives:
-                if life.service.error is error:
-                    life.service.error = None
+            self._break(None)
+
+    def _break(self, error: HelperError | None) -> None:
+        for life in self.lives:
+            life.outage = error
+            life.settle()
 
     async def _clock(self) -> None:
         while True:
@@ -159,18 +167,21 @@ class Day:
             await asyncio.sleep(self.source.uniform(1800, 10_800))
             life = self.source.choice(self.lives)
             life.certificate += 1
-            before = life.service.error
-            life.service.error = KeyMismatchError("the key does not belong to the certificate")
+            self._spoil(life, KeyMismatchError("the key does not belong to the certificate"))
             self.refresher.identity_changed(life.name)
             await asyncio.sleep(self.source.uniform(0, 5))
-            life.service.error = before
+            self._spoil(life, None)
             if self.source.random() < 0.2:
-                life.service.error = UntrustedCertificateError("Untrusted signing certificate")
+                self._spoil(life, UntrustedCertificateError("Untrusted signing certificate"))
                 self.refresher.identity_changed(life.name)
                 await asyncio.sleep(self.source.uniform(60, 300))
-                life.service.error = None
+                self._spoil(life, None)
                 life.certificate += 1
             self.refresher.identity_changed(life.name)
+
+    def _spoil(self, life: Life, error: HelperError | None) -> None:
+        life.spoiled = error
+        life.settle()
 
 
 class _ByName:

@@ -72,7 +72,7 @@ def test_noise_is_no_message(noise: bytes) -> None:
     ],
 )
 def test_an_answer_of_another_form_is_none(change: dict[str, object]) -> None:
-    document = {
+    document: dict[str, object] = {
         "credentials": {
             "accessKeyId": "A",
             "secretAccessKey": "S",
