@@ -142,7 +142,6 @@ class Metrics:
         )
 
 
-
 class _Latencies:
     __slots__ = ("_counts", "_total")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 from rolesanywhere_helper.protocol import credential_process
@@ -19,10 +20,17 @@ from rolesanywhere_helper.protocol.http import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from rolesanywhere_helper.domain.credentials import Credentials
     from rolesanywhere_helper.domain.serving import Audit, Peer, SessionView
 
 SESSIONS_PREFIX = "/v1/sessions/"
 STATUS_PATH = "/v1/status"
+
+
+def render(credentials: Credentials) -> bytes:
+    """Return the credential_process document, and the role in it: sessions of one account can have one name."""
+    document = json.loads(credential_process.render(credentials))
+    return json.dumps({**document, "RoleArn": credentials.role_arn}, separators=(",", ":")).encode() + b"\n"
 
 
 class AgentRoute:
@@ -31,7 +39,7 @@ class AgentRoute:
     outlet = "agent"
 
     def __init__(self, views: Iterable[SessionView], status: Callable[[Peer], bytes], audit: Audit) -> None:
-        self._sessions = {view.name: (view, SetDocument(credential_process.render)) for view in views}
+        self._sessions = {view.name: (view, SetDocument(render)) for view in views}
         self._status = status
         self._audit = audit
 

@@ -188,6 +188,8 @@ def _read(answer: _Answer, agent: AgentSocket, session: str, role_arn: str, now:
     asked = role_arn.split(":")[4]
     if not _ACCOUNT.fullmatch(account) or account != asked:
         raise _NoAnswerError(f"asked for the account {asked}, but was offered another one")
+    if document.get("RoleArn", role_arn) != role_arn:
+        raise _NoAnswerError("its session of this name is for another role")
     expires_at = _moment(_text(document, "Expiration"))
     if expires_at <= now:
         raise _NoAnswerError("what it offered has expired")
