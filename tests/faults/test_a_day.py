@@ -99,7 +99,7 @@ class Life:
 
 
 class Day:
-    """The world's whims: outages of twelve minutes at most, a clock that is wrong for up to ninety minutes, and more."""
+    """The world's whims: outages of twelve minutes at most, and a clock that is wrong for up to ninety minutes."""
 
     def __init__(self, kind: type[DaemonSession], seed: int) -> None:
         self.source = random.Random(seed)  # noqa: S311 - a simulation

@@ -44,6 +44,7 @@ session = "default"
 [serve.container.nobody]
 session = "nobody"
 [serve.agent]
+socket = "{folder}/run/agent.sock"
 [serve.metrics]
 listen = "127.0.0.1:0"
 """
@@ -84,12 +85,12 @@ class Served:
 def serving(emulated: Emulated, helper: Path, folder: Path, outlets: str = _OUTLETS) -> Iterator[Served]:
     """Run ``serve`` in a folder, until the context ends.
 
-    ``outlets`` follows the emulator's configuration file, and may quote its announcement. At least one session must get
+    ``outlets`` follows the emulator's configuration file, and may quote its announcement and ``folder``. At least one session must get
     credentials.
     """
     config, ready, log = (folder / name for name in ("config.toml", "ready.json", "serve.log"))
     told = emulated.announcement
-    config.write_text(Path(told["config"]).read_text() + outlets.format_map(told))
+    config.write_text(Path(told["config"]).read_text() + outlets.format_map({**told, "folder": folder}))
     config.chmod(0o600)
     environment = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "HOME": str(folder), "XDG_RUNTIME_DIR": str(folder)}
     command = [str(helper), "serve", "--config", str(config), "--ready-file", str(ready)]

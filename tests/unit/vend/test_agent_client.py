@@ -198,6 +198,14 @@ def test_a_set_for_another_account_is_not_taken(directory: Path, caplog: pytest.
     assert "another one" in caplog.text
 
 
+@pytest.mark.promise(85)
+def test_a_set_for_another_role_of_the_account_is_not_taken(directory: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = directory / "s"
+    with agent_at(path, http(document(RoleArn="arn:aws:iam::111122223333:role/SomebodyElses"))):
+        assert asked(path) is None
+    assert "another role" in caplog.text
+
+
 @pytest.mark.parametrize("session", ["a/b", "..", ".", "a b", "a%2fb", "a\r\nX: y", "", "x" * 201, "ä"])
 def test_a_name_that_would_need_escaping_is_not_asked_for(session: str, directory: Path) -> None:
     path = directory / "s"
