@@ -29,7 +29,7 @@ from rolesanywhere_helper.daemon.watcher import FileToWatch, Watcher
 from rolesanywhere_helper.domain.refresh_policy import start_jitter
 from rolesanywhere_helper.errors import ConfigurationError
 from rolesanywhere_helper.protocol.mint_exchange import Question
-from rolesanywhere_helper.system.boot_clock import SystemBootClock
+from rolesanywhere_helper.system.boot_clock import SystemBootClock, boot_id
 from rolesanywhere_helper.system.clocks import SystemRandomness
 from rolesanywhere_helper.system.listeners import passed_sockets
 from rolesanywhere_helper.system.names import resolve_policy
@@ -201,6 +201,7 @@ class Daemon:
             open_store=lambda: self._open_store(served),
             clock=self._clock,
             randomness=SystemRandomness(),
+            boot_id=boot_id(),
             start_jitter_seconds=_jitter(settings.start_jitter_seconds) if old is None else 0,
         )
         session.start()
