@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import os
 import sys
@@ -53,7 +52,8 @@ def run(invocation: Invocation) -> int:
     settings = _load(invocation)
     _set_up_log(invocation, settings)
     _tell(settings)
-    _do_without_openssl()
+    if settings.event_loop != "uvloop":  # which cannot do without
+        _do_without_openssl()
     from rolesanywhere_helper.wiring import serve  # noqa: PLC0415 - imports asyncio, which is to find no TLS
 
     def reload() -> ServeSettings:
@@ -80,10 +80,8 @@ def _do_without_openssl() -> None:
     """Let what loads OpenSSL fail to import, as on a Python that was built without it: 8 MB of memory.
 
     This process serves plain HTTP on this machine and makes no connection of its own, but asyncio imports ssl where it
-    can. Digests are then Python's own, which are as right and fast enough for a token. uvloop cannot do without ssl.
+    can. Digests are then Python's own, which are as right and fast enough for a token.
     """
-    if importlib.util.find_spec("uvloop") is not None:
-        return
     for name in ("ssl", "_ssl", "_hashlib"):
         if name not in sys.modules:
             sys.modules[name] = None  # type: ignore[assignment] # what typeshed does not know: imports then fail

@@ -36,6 +36,7 @@ EVERYBODY = "*"
 SHORTEST_IMDS_SECONDS = 45 * 60
 _LONGEST_JITTER_SECONDS = 86_400
 _LOG_FORMATS = ("text", "json")
+_EVENT_LOOPS = ("asyncio", "uvloop")
 _HELD_BY_THE_PROCESS = ("env:", "fd:")
 _OF_ONE_SESSION = ("trust-anchor-arn", "profile-arn", "role-arn", "role-session-name")
 
@@ -89,8 +90,9 @@ def load_serve(
         consulted,
         (*made.warnings, *_warnings(made.sessions, outlets, document)),
         made.notes,
-        _log_format(general),
+        _one_of(general, "log-format", _LOG_FORMATS),
         general.path("log-file"),
+        _one_of(general, "event-loop", _EVENT_LOOPS) or _EVENT_LOOPS[0],
     )
 
 
@@ -207,10 +209,10 @@ def _start_jitter(typed: ServeFlags, general: Table) -> int:
     return seconds
 
 
-def _log_format(general: Table) -> str | None:
-    text = general.text("log-format")
-    if text not in {None, *_LOG_FORMATS}:
-        raise ConfigurationError(f"{general.origin('log-format')} must be one of: {', '.join(_LOG_FORMATS)}")
+def _one_of(general: Table, key: str, known: tuple[str, ...]) -> str | None:
+    text = general.text(key)
+    if text not in {None, *known}:
+        raise ConfigurationError(f"{general.origin(key)} must be one of: {', '.join(known)}")
     return text
 
 

@@ -122,6 +122,7 @@ SERVE_KEYS: tuple[ServeKey, ...] = (
     ServeKey(METRICS, "socket", '"/run/rolesanywhere-helper/metrics.sock"', "unix socket of the metrics"),
     ServeKey(SERVE, "ready-file", '"/run/rolesanywhere-helper/ready.json"', _READY_FILE.help, (_READY_FILE,)),
     ServeKey(SERVE, "start-jitter", '"5m"', _START_JITTER.help, (_START_JITTER,)),
+    ServeKey(SERVE, "event-loop", '"uvloop"', "asyncio, or uvloop (an extra): faster, at 8 MB more (default: asyncio)"),
     ServeKey(SERVE, "log-format", '"json"', "form of log lines, text or json; --log-format wins"),
     ServeKey(SERVE, "log-file", '"/var/log/rolesanywhere-helper.log"', "append log lines there; --log-file wins"),
 )

@@ -101,3 +101,4 @@ class ServeSettings:
     notes: tuple[str, ...] = ()
     log_format: str | None = None
     log_file: str | None = None
+    event_loop: str = "asyncio"

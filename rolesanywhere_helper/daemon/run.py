@@ -18,7 +18,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
-from rolesanywhere_helper.errors import HelperError
+from rolesanywhere_helper.errors import HelperError, MissingExtraError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -194,10 +194,13 @@ class _Pulse:
         self._timer = asyncio.get_running_loop().call_later(self._every, self._beat)
 
 
-def run(make: Callable[[], Service], supervisor: Supervisor, watchdog_seconds: float | None) -> int:
+def run(
+    make: Callable[[], Service], supervisor: Supervisor, watchdog_seconds: float | None, *, use_uvloop: bool = False
+) -> int:
     """Make a service inside an event loop and run it to its end; return the exit code.
 
     Raises:
+        MissingExtraError: uvloop was asked for and is not installed.
         HelperError: it could not begin.
 
     """
@@ -205,15 +208,14 @@ def run(make: Callable[[], Service], supervisor: Supervisor, watchdog_seconds: f
     async def living() -> int:
         return await live(make(), supervisor, watchdog_seconds)
 
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    with asyncio.Runner(loop_factory=_uvloop() if use_uvloop else None) as runner:
         return runner.run(living())
 
 
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """Return uvloop's loop where it is installed (the extra of that name), or None for asyncio's own."""
+def _uvloop() -> Callable[[], asyncio.AbstractEventLoop]:
     try:
         import uvloop  # noqa: PLC0415 - an extra
     except ImportError:
-        return None
+        raise MissingExtraError.named("event-loop = uvloop", "uvloop") from None
     factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
     return factory

@@ -68,7 +68,8 @@ def run(settings: ServeSettings, reload: Callable[[], ServeSettings]) -> int:
     for name in VARIABLES:  # no child is this service
         os.environ.pop(name, None)
     _raise_descriptor_limit()
-    return life.run(lambda: Daemon(settings, reload, passed, environment), notifier, seconds)
+    uses_uvloop = settings.event_loop == "uvloop"
+    return life.run(lambda: Daemon(settings, reload, passed, environment), notifier, seconds, use_uvloop=uses_uvloop)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import configparser
 import re
 import subprocess
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,11 +36,14 @@ def installed(run_helper: RunHelper, tmp_path: Path) -> Path:
 @pytest.fixture
 def analyze(peer: Callable[[str], Path], tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     program = peer("systemd")
-    runtime = tmp_path / "runtime"
-    runtime.mkdir(mode=0o700)
 
     def run(*words: str | Path) -> subprocess.CompletedProcess[str]:
-        environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(runtime)}
+        # As short as a real one: the path of a socket in it has at most 107 bytes.
+        with tempfile.TemporaryDirectory(prefix="run-") as runtime:
+            return analyze_in(runtime, *words)
+
+    def analyze_in(runtime: str, *words: str | Path) -> subprocess.CompletedProcess[str]:
+        environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "XDG_RUNTIME_DIR": runtime}
         return subprocess.run([program, *words], env=environment, capture_output=True, text=True, check=False)
 
     return run

@@ -72,7 +72,8 @@ def test_it_follows_the_link_that_root_put_before_systemds_cache(monkeypatch: py
     monkeypatch.setattr(posix, "geteuid", lambda: user)
     expected = b"/proc/%d" % os.getpid() if user else b"/proc/self"
     assert fastpath.cache_directory({b"CACHE_DIRECTORY": b"/proc/self:/var/cache/b"}) == expected
-    assert fastpath.cache_directory({b"ROLESANYWHERE_HELPER_CACHE_DIR": b"/proc/self"}) == b"/proc/self", "systemd's only"
+    named = {b"ROLESANYWHERE_HELPER_CACHE_DIR": b"/proc/self"}
+    assert fastpath.cache_directory(named) == b"/proc/self", "only systemd's"
 
 
 @pytest.mark.promise(39)

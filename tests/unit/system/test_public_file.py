@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,7 @@ def test_it_makes_what_is_missing_and_lets_everybody_read(tmp_path: Path) -> Non
 
     assert path.read_bytes() == b"two"
     assert path.stat().st_mode & 0o777 == 0o644
-    assert os.listdir(path.parent) == ["unit"]
+    assert list(path.parent.iterdir()) == [path]
 
 
 def test_what_was_there_stands_if_it_cannot_be_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -32,11 +33,11 @@ def test_what_was_there_stands_if_it_cannot_be_replaced(tmp_path: Path, monkeypa
     put_in_place(path, b"one")
 
     def full(descriptor: int) -> None:
-        raise OSError(28, "No space left on device")
+        raise OSError(errno.ENOSPC, f"No space left for {descriptor}")
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space"):
         put_in_place(path, b"two")
 
     assert path.read_bytes() == b"one"
-    assert os.listdir(tmp_path) == ["unit"]
+    assert list(tmp_path.iterdir()) == [path]
