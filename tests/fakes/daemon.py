@@ -377,6 +377,7 @@ def owned(daemon: Daemon) -> Iterator[Daemon]:
         yield daemon
     finally:
         daemon.close()
+        print(daemon.log)  # pytest shows it where a test has failed
 
 
 # Crowds
