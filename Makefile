@@ -19,7 +19,7 @@ PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip $(shell test -t 2 ||
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check lint types contracts promises coverage clean
+.PHONY: help demo test check lint types contracts promises soak coverage clean
 
 help:
 	@echo 'make demo       set everything up, then turn a throwaway certificate into credentials on this machine'
@@ -29,6 +29,7 @@ help:
 	@echo 'make types      mypy --strict'
 	@echo 'make contracts  who may import what (import-linter)'
 	@echo 'make promises   run the tests that prove a promise, and print promise, tests and result'
+	@echo 'make soak       random requests for half an hour (make test: a minute)'
 	@echo 'make coverage   the tests, with an HTML report of lines and branches in htmlcov/'
 	@echo 'make clean      remove .venv and everything that building and testing left behind'
 	@echo
@@ -58,6 +59,10 @@ contracts: $(TEST_READY)
 
 promises: $(TEST_READY)
 	@$(BIN)/python scripts/promises.py
+
+soak: $(TEST_READY)
+	@$(SAY) 'soak: half an hour of random requests'
+	@ROLESANYWHERE_FUZZ_SECONDS=1800 $(BIN)/python -m pytest -k fuzz tests/faults/test_http_edge.py
 
 coverage: $(TEST_READY)
 	@$(BIN)/python -m pytest --numprocesses=auto --cov --cov-report=html --cov-report=term

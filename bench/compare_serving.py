@@ -42,10 +42,11 @@ class Server:
     pid: int
     port: int
     token: str
+    path: str = ROLE_PATH
 
     def get(self) -> bytes:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
-        connection.request("GET", ROLE_PATH, headers={"x-aws-ec2-metadata-token": self.token})
+        connection.request("GET", self.path, headers={"x-aws-ec2-metadata-token": self.token})
         answer = connection.getresponse()
         body = answer.read()
         connection.close()
@@ -70,7 +71,7 @@ class Server:
     def load(self, generator: Path, seconds: int = 0, *, count: int = 0) -> int:
         """Ask for the document on kept connections, as fast as it comes; return how often it came."""
         return self.repeat(
-            generator, f"GET {ROLE_PATH} HTTP/1.1\r\nx-aws-ec2-metadata-token: {self.token}\r\n", seconds, count
+            generator, f"GET {self.path} HTTP/1.1\r\nx-aws-ec2-metadata-token: {self.token}\r\n", seconds, count
         )
 
     def ask_for_tokens(self, generator: Path, count: int) -> int:
@@ -98,16 +99,21 @@ def running(command: list[str], environment: dict[str, str]) -> Iterator[Server]
     try:
         assert process.stdout is not None
         port = int(process.stdout.readline())
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-        connection.request("PUT", TOKEN_PATH, headers={TTL_HEADER: "21600", "Content-Length": "0"})
-        token = connection.getresponse().read().decode()
-        connection.close()
-        yield Server(process.pid, port, token)
+        yield Server(process.pid, port, token_from(port))
     finally:
         process.terminate()
         process.wait(10)
         if process.stdout is not None:
             process.stdout.close()
+
+
+def token_from(port: int) -> str:
+    """Ask a server for a token."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection.request("PUT", TOKEN_PATH, headers={TTL_HEADER: "21600", "Content-Length": "0"})
+    token = connection.getresponse().read().decode()
+    connection.close()
+    return token
 
 
 def build(go: Path, source: str, folder: Path) -> Path:

@@ -18,7 +18,14 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-pytest_plugins = ["tests.plugins.alone", "tests.plugins.emulated", "tests.plugins.peers", "tests.plugins.promises"]
+pytest_plugins = [
+    "tests.plugins.alone",
+    "tests.plugins.emulated",
+    "tests.plugins.installed",
+    "tests.plugins.peers",
+    "tests.plugins.promises",
+    "tests.plugins.served",
+]
 
 
 @pytest.fixture(autouse=True)

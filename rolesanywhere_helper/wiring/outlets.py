@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from rolesanywhere_helper.system.listeners import PassedSockets
     from rolesanywhere_helper.system.peers import Namespace
 
+# Files, children and pipes (64), and as many connections as the edge turns away at once.
+_OTHER_DESCRIPTORS = 128
 _log = logging.getLogger(__name__)
 
 
@@ -271,9 +273,9 @@ def _close(
 
 
 def _capacity() -> Capacity:
-    """Leave room for files, children and pipes among the descriptors."""
+    """Leave room among the descriptors: for files, children and pipes, and for those who are told that we are busy."""
     import resource  # noqa: PLC0415 - the limit as it is once it was raised
 
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = Capacity().most
-    return Capacity(most if soft == resource.RLIM_INFINITY else max(16, min(most, soft - 64)))
+    return Capacity(most if soft == resource.RLIM_INFINITY else max(16, min(most, soft - _OTHER_DESCRIPTORS)))

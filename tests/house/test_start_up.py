@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import re
 import shutil
 import statistics
@@ -22,16 +20,6 @@ if TYPE_CHECKING:
 
     from tests.plugins.emulated import Emulated
 
-CHECKOUT = Path(__file__).parents[2]
-# What this machine sets for pip's own use: where its packages come from.
-PIP_VARIABLES = (
-    "PIP_CERT",
-    "PIP_INDEX_URL",
-    "PIP_EXTRA_INDEX_URL",
-    "PIP_DEFAULT_TIMEOUT",
-    "SSL_CERT_FILE",
-    "PIP_PROXY",
-)
 MOST = 1.15
 PAIRS = 40
 
@@ -60,31 +48,6 @@ class Installed:
         """Return the median ratio of paired runs: the machine's mood is the same for both of a pair."""
         self.seconds(*words), self.seconds(*other)
         return statistics.median(self.seconds(*words) / self.seconds(*other) for _ in range(PAIRS))
-
-
-@pytest.fixture(scope="session")
-def debian_environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a virtual environment of Debian's Python, with the wheel installed by the pip that comes with it.
-
-    Made once for all workers.
-    """
-    shared = tmp_path_factory.getbasetemp().parent
-    place, lock = shared / "debian-environment", shared / "debian-environment.lock"
-    with lock.open("w") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
-        if not (place / "ready").exists():
-            shutil.rmtree(place, ignore_errors=True)
-            environment = {
-                "PATH": "/usr/bin:/bin",
-                **{name: os.environ[name] for name in PIP_VARIABLES if name in os.environ},
-            }
-            for command in (
-                ["/usr/bin/python3", "-m", "venv", place],
-                [place / "bin" / "pip", "install", "--quiet", "--disable-pip-version-check", CHECKOUT],
-            ):
-                subprocess.run([str(word) for word in command], env=environment, check=True)
-            (place / "ready").touch()
-    return place
 
 
 @pytest.fixture

@@ -8,9 +8,11 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+import urllib.request
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,7 +22,7 @@ from rolesanywhere_helper.emulator.settings import Settings
 from tests.plugins.emulated import Emulated
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 # ``nobody`` never gets credentials: the service refuses its role.
 _OUTLETS = """
@@ -80,22 +82,35 @@ class Served:
     def metrics(self) -> str:
         return str(self.document["metrics"])
 
+    def answers(self, outlet: str, status: int) -> int:
+        """Return how often an outlet (``imds``, ``container``) has answered with this status, as the metrics tell."""
+        with urllib.request.urlopen(f"{self.metrics}/metrics", timeout=10) as page:  # noqa: S310 - always http
+            lines = page.read().decode().splitlines()
+        name = f'rolesanywhere_helper_requests_total{{outlet="{outlet}",status="{status}"}} '
+        return sum(int(float(line.removeprefix(name))) for line in lines if line.startswith(name))
+
 
 @contextmanager
-def serving(emulated: Emulated, helper: Path, folder: Path, outlets: str = _OUTLETS) -> Iterator[Served]:
-    """Run ``serve`` in a folder, until the context ends.
+def serving(
+    emulated: Emulated,
+    helper: Path,
+    folder: Path,
+    outlets: str = _OUTLETS,
+    variables: Mapping[str, str] = MappingProxyType({}),
+) -> Iterator[Served]:
+    """Run ``serve`` in a folder, with more environment variables than its own, until the context ends.
 
-    ``outlets`` follows the emulator's configuration file, and may quote its announcement and ``folder``. At least one session must get
-    credentials.
+    ``outlets`` follows the emulator's configuration file, and may quote its announcement and ``folder``. At least one
+    session must get credentials.
     """
     config, ready, log = (folder / name for name in ("config.toml", "ready.json", "serve.log"))
     told = emulated.announcement
     config.write_text(Path(told["config"]).read_text() + outlets.format_map({**told, "folder": folder}))
     config.chmod(0o600)
-    environment = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "HOME": str(folder), "XDG_RUNTIME_DIR": str(folder)}
+    own = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "HOME": str(folder), "XDG_RUNTIME_DIR": str(folder)}
     command = [str(helper), "serve", "--config", str(config), "--ready-file", str(ready)]
     with log.open("wb") as stderr:
-        process = subprocess.Popen(command, env=environment, cwd=folder, stderr=stderr)
+        process = subprocess.Popen(command, env={**own, **variables}, cwd=folder, stderr=stderr)
     try:
         _wait(process, ready, log)
         yield Served(emulated, process, json.loads(ready.read_text()))
@@ -119,9 +134,14 @@ def _wait(process: subprocess.Popen[bytes], ready: Path, log: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def _served(helper: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+def _served(
+    helper: Path, coverage_environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("served")
-    with running(Settings(folder / "emulator")) as emulator, serving(Emulated(emulator), helper, folder) as served:
+    with (
+        running(Settings(folder / "emulator")) as emulator,
+        serving(Emulated(emulator), helper, folder, variables=coverage_environment) as served,
+    ):
         yield served
 
 
