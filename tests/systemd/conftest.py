@@ -13,6 +13,7 @@ from tests.systemd.machine import HELPER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from tests.systemd.machine import Machine
@@ -49,13 +50,19 @@ systemctl daemon-reload
 class Host:
     """The machine, as one test meets it: units installed, nothing running, no cache, an emulator without faults."""
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: Machine, image: Path, wheel: Path) -> None:
         self.machine = machine
+        self.image = image
+        self.wheel = wheel
         machine.sh(_PREPARE)
         line = machine.start(HELPER, "emulator", "--directory", "/srv/emulator", "--port", PORT_OF_THE_EMULATOR)
         self.announcement: dict[str, str] = json.loads(line)
         self.endpoint = self.announcement["endpoint"]
         self._begin = machine.cursor()
+
+    def another(self) -> AbstractContextManager[Machine]:
+        """Boot one more machine, with nothing but the program on it."""
+        return machines.booted(self.image, self.wheel)
 
     def forget(self) -> None:
         """Undo what tests did."""
@@ -143,7 +150,8 @@ class _Hosts:
     def host(self) -> Host:
         if self._host is None:
             wheel = machines.build_wheel(self._directory)
-            self._host = Host(self._stack.enter_context(machines.booted(machines.image(), wheel)))
+            image = machines.image()
+            self._host = Host(self._stack.enter_context(machines.booted(image, wheel)), image, wheel)
         return self._host
 
 

@@ -36,13 +36,15 @@ def start(question: dict[str, Any]) -> dict[str, Any]:
     return {"code": 0, "out": process.stdout.readline(), "err": ""}
 
 
-def follow(question: dict[str, Any]) -> dict[str, Any]:
-    """Read the journal from a cursor on, until a line matches (journalctl --follow, of 252, leaves out lines)."""
-    command = ["journalctl", "--no-pager", "--output=cat"]
-    command += [f"--unit={question['unit']}", f"--after-cursor={question['cursor']}"]
+def journal(question: dict[str, Any]) -> dict[str, Any]:
+    """Return a unit's lines after a cursor; with a pattern, wait until one matches.
+
+    The unit is picked out here: ``journalctl --unit= --after-cursor=`` (of 252) drops the unit's first entry if that of
+    the cursor is not the unit's.
+    """
     deadline = time.monotonic() + question["timeout"]
     while True:
-        seen = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        seen = _lines(question["unit"], question["cursor"])
         if re.search(question["pattern"], seen, re.MULTILINE):
             return {"code": 0, "out": seen, "err": ""}
         if time.monotonic() > deadline:
@@ -50,7 +52,16 @@ def follow(question: dict[str, Any]) -> dict[str, Any]:
         time.sleep(0.05)
 
 
-DEEDS = {"run": run, "start": start, "follow": follow}
+def _lines(unit: str, cursor: str) -> str:
+    command = ["journalctl", "--no-pager", "--output=json", f"--after-cursor={cursor}"]
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    entries = [json.loads(line) for line in text.splitlines()]
+    return "".join(
+        f"{entry['MESSAGE']}\n" for entry in entries if unit in {entry.get("UNIT"), entry.get("_SYSTEMD_UNIT")}
+    )
+
+
+DEEDS = {"run": run, "start": start, "journal": journal}
 
 
 def main(address: str) -> None:

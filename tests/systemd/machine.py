@@ -18,6 +18,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 import tomllib
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -36,6 +37,7 @@ PREFIX = "/opt/rolesanywhere-helper"
 HELPER = f"{PREFIX}/bin/rolesanywhere-helper"
 BOOT_SECONDS = 60
 _MAKE_SECONDS = 1200
+_END_SECONDS = 20
 
 _COMMANDER = """\
 [Unit]
@@ -61,7 +63,8 @@ class MachineError(Exception):
 class Machine:
     """A running Debian and the line into it."""
 
-    def __init__(self, line: socket.socket) -> None:
+    def __init__(self, line: socket.socket, name: str) -> None:
+        self.name = name
         self._line = line
         self._stream = line.makefile("rw", encoding="utf-8")
 
@@ -103,13 +106,13 @@ class Machine:
         return self.sh("journalctl -n 0 --show-cursor | sed -n 's/^-- cursor: //p'").out.strip()
 
     def wait_for_log(self, unit: str, pattern: str, cursor: str, *, timeout: float = 60) -> str:
-        """Wait for a line of a unit's journal after the cursor; return the lines up to it.
+        """Wait for a line of a unit (its full name) after the cursor; return the lines up to now.
 
         Raises:
             MachineError: it did not come.
 
         """
-        question = {"do": "follow", "unit": unit, "pattern": pattern, "cursor": cursor, "timeout": timeout}
+        question = {"do": "journal", "unit": unit, "pattern": pattern, "cursor": cursor, "timeout": timeout}
         done = self._ask(question)
         if done.code:
             raise MachineError(f"{unit}: {done.err} in:\n{done.out}")
@@ -117,8 +120,7 @@ class Machine:
 
     def log(self, unit: str, cursor: str) -> str:
         """Return a unit's journal after the cursor."""
-        show = ("journalctl", "--no-pager", "--output=cat", f"--unit={unit}", f"--after-cursor={cursor}")
-        return self.run(*show).out
+        return self.wait_for_log(unit, "", cursor)
 
     def show(self, unit: str, property_name: str) -> str:
         """Return one property of a unit."""
@@ -146,7 +148,7 @@ def booted(image: Path, wheel: Path) -> Iterator[Machine]:
         shutil.copy(wheel, share)
         (share / "commander.service").write_text(_COMMANDER)
         with _door(share) as door, _running(image, share, name) as process, _line(door, process, share) as line:
-            machine = Machine(line)
+            machine = Machine(line, name)
             install = (f"{PREFIX}/bin/pip", "install", "--quiet", "--no-index", "--no-deps", "--no-compile")
             machine.run(*install, f"/share/{wheel.name}")
             yield machine
@@ -158,18 +160,82 @@ def booted(image: Path, wheel: Path) -> Iterator[Machine]:
 
 @contextmanager
 def _running(image: Path, share: Path, name: str) -> Iterator[subprocess.Popen[bytes]]:
-    command = ["setpriv", "--pdeathsig", "KILL", "systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--boot"]
+    """Run a machine in a PID namespace and a cgroup of its own.
+
+    Killing systemd-nspawn leaves alive what it booted; the end of a PID namespace's first process ends all of it. And
+    two machines in one cgroup stop each other's units.
+    """
+    command = ["setpriv", "--pdeathsig", "KILL", "unshare", "--pid", "--fork", "--kill-child=KILL", "--mount-proc"]
+    command += ["systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--boot"]
     command += ["--private-network", "--read-only", "--volatile=overlay", "--console=pipe", f"--machine={name}"]
     command += [f"--directory={image}", f"--bind={share}:/share"]
     command += [f"--bind-ro={share}/commander.service:/etc/systemd/system/commander.service"]
     command += ["systemd.unit=multi-user.target", "systemd.wants=commander.service"]
-    with (share / "console").open("wb") as console:
-        machine = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=console, stderr=console)
+    with _own_cgroups(name) as cgroups, (share / "console").open("wb") as console:
+        enter = "".join(f"echo $$ > {cgroup}/cgroup.procs; " for cgroup in cgroups)
+        machine = subprocess.Popen(
+            ["sh", "-euc", f'{enter}exec "$@"', "sh", *command],
+            stdin=subprocess.DEVNULL,
+            stdout=console,
+            stderr=console,
+        )
         try:
             yield machine
         finally:
             machine.kill()  # nothing in it is worth a shutdown
             machine.wait()
+
+
+@contextmanager
+def _own_cgroups(name: str) -> Iterator[list[Path]]:
+    """Make a cgroup in each hierarchy that systemd manages: its own of version 1, and version 2."""
+    made = [current / name for current in _current_cgroups()]
+    for cgroup in made:
+        cgroup.mkdir()
+    try:
+        yield made
+    finally:
+        for cgroup in made:
+            remove_cgroup(cgroup)
+
+
+def _current_cgroups() -> Iterator[Path]:
+    mounts = [line.split() for line in Path("/proc/self/mounts").read_text().splitlines()]
+    for line in Path("/proc/self/cgroup").read_text().splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controllers not in {"", "name=systemd"}:
+            continue
+        for _, point, kind, options, *_ in mounts:
+            if kind == ("cgroup" if controllers else "cgroup2") and (
+                not controllers or controllers in options.split(",")
+            ):
+                yield Path(point) / path.lstrip("/")
+                break
+
+
+def cgroups_named(name: str) -> list[Path]:
+    """Return a machine's cgroups."""
+    return [current / name for current in _current_cgroups() if (current / name).exists()]
+
+
+def text_if_there(file: Path) -> str:
+    """Read a file of a process, which may end at any moment."""
+    try:
+        return file.read_text()
+    except OSError:
+        return ""
+
+
+def remove_cgroup(cgroup: Path) -> None:
+    """Remove an emptied cgroup; what was in it has been killed, and takes a moment to be gone."""
+    deadline = time.monotonic() + _END_SECONDS
+    while any(file.read_text() for file in cgroup.rglob("cgroup.procs")):
+        if time.monotonic() > deadline:
+            raise MachineError(f"processes of the machine are left in {cgroup}")
+        time.sleep(0.02)
+    for directory in sorted((entry for entry in cgroup.rglob("*") if entry.is_dir()), reverse=True):
+        directory.rmdir()
+    cgroup.rmdir()
 
 
 @contextmanager
@@ -189,8 +255,8 @@ def _line(door: socket.socket, machine: subprocess.Popen[bytes], share: Path) ->
     finally:
         os.close(end)
     if door.fileno() not in ready:
-        console = (share / "console").read_text(errors="replace")
-        raise MachineError(f"it did not come up within {BOOT_SECONDS} s:\n{console}")
+        how = f"ended with {machine.wait()}" if ready else f"did not come up within {BOOT_SECONDS} s"
+        raise MachineError(f"it {how}:\n{(share / 'console').read_text(errors='replace')}")
     line, _ = door.accept()
     with line:
         yield line

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.systemd import machine as machines
 from tests.systemd.conftest import CERTIFICATE, KEY
-from tests.systemd.machine import HELPER, MachineError
+from tests.systemd.machine import HELPER, ROOT, MachineError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.systemd.conftest import Host
 
 _NOTIFIES = """\
@@ -29,7 +37,7 @@ def test_it_runs_a_unit_and_tells_what_became_of_it(host: Host) -> None:
 
     machine.run("systemctl", "start", "try")
 
-    assert "begins" in machine.wait_for_log("try", "begins", cursor)
+    assert "begins" in machine.wait_for_log("try.service", "begins", cursor)
     assert machine.show("try", "ActiveState") == "active"
     with pytest.raises(MachineError):
         machine.run("systemctl", "start", "broken")
@@ -40,7 +48,76 @@ def test_it_runs_a_unit_and_tells_what_became_of_it(host: Host) -> None:
 
 def test_a_log_line_that_does_not_come_is_told(host: Host) -> None:
     with pytest.raises(MachineError, match="no line like"):
-        host.machine.wait_for_log("systemd-journald", "nobody writes this", host.machine.cursor(), timeout=1)
+        host.machine.wait_for_log("systemd-journald.service", "nobody writes this", host.machine.cursor(), timeout=1)
+
+
+def test_the_first_line_after_a_cursor_is_not_lost(host: Host) -> None:
+    machine = host.machine
+    cursor = machine.cursor()
+
+    machine.run("systemd-run", "--quiet", "--wait", "--unit=first", "true")
+
+    assert machine.log("first.service", cursor).startswith("Started first.service")
+
+
+def test_two_machines_leave_each_other_alone(host: Host) -> None:
+    with host.another() as other:
+        for machine in (host.machine, other):
+            machine.run("systemd-run", "--quiet", "--unit=same", "sleep", "infinity")
+
+        host.machine.run("systemctl", "stop", "same")
+
+        assert other.show("same", "ActiveState") == "active"
+
+
+def test_a_machine_that_is_closed_leaves_nothing(host: Host) -> None:
+    with host.another() as other:
+        name = other.name
+        assert len(processes_of(name)) > 3, "the negative control"
+
+    assert processes_of(name) == set()
+    assert list(Path("/sys/fs/cgroup").glob(f"**/{name}")) == []
+
+
+@pytest.fixture
+def scratch() -> Iterator[str]:
+    """Return a folder with a short path: there will be a socket in it."""
+    with tempfile.TemporaryDirectory(prefix="killed-") as folder:
+        yield folder
+
+
+def test_a_machine_dies_with_the_process_that_booted_it(host: Host, scratch: str) -> None:
+    """A test run that is killed cleans up nothing: what it booted must end by itself."""
+    script = (
+        "import sys; from pathlib import Path; from tests.systemd import machine\n"
+        f"with machine.booted(Path({str(host.image)!r}), Path({str(host.wheel)!r})) as m:\n"
+        "    print(m.name, flush=True); sys.stdin.read()\n"
+    )
+    environment = os.environ | {"TMPDIR": scratch}
+    command = [sys.executable, "-c", script]
+    with subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as run:
+        assert run.stdout is not None
+        name = run.stdout.readline().strip()
+        assert len(processes_of(name)) > 3, "the negative control"
+        run.kill()
+
+    cgroups = machines.cgroups_named(name)
+    assert cgroups
+    for cgroup in cgroups:
+        machines.remove_cgroup(cgroup)  # fails if a process is still there after 20 seconds
+    assert processes_of(name) == set()
+
+
+def processes_of(name: str) -> set[str]:
+    """Return the living processes in a machine's cgroup; a dead one is listed until this system's init has noticed."""
+    return {
+        file.parent.name
+        for file in Path("/proc").glob("[0-9]*/cgroup")
+        if f"/{name}" in machines.text_if_there(file)
+        and "\nState:\tZ" not in machines.text_if_there(file.with_name("status"))
+    }
 
 
 @pytest.mark.promise(39)
