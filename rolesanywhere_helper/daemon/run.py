@@ -134,17 +134,21 @@ async def _greet(service: Service, supervisor: Supervisor) -> None:
 
 
 async def _obey(order: signal.Signals, service: Service, supervisor: Supervisor) -> None:
-    if order is signal.SIGUSR1:
-        service.rotate_tokens()
-        return
-    supervisor.reloading(time.monotonic(), "reading the configuration again")
+    """Carry out an order. Whatever comes of it, what is served is served on."""
+    if order is signal.SIGHUP:
+        supervisor.reloading(time.monotonic(), "reading the configuration again")
     try:
-        await service.reload()
+        if order is signal.SIGUSR1:
+            service.rotate_tokens()
+        else:
+            await service.reload()
+            _log.info("configuration and identity were read again")
     except HelperError as error:
         _log.error("the new configuration is not used, the old one stays: %s (%s)", error.what, error.hint)
-    else:
-        _log.info("configuration and identity were read again")
-    supervisor.ready(service.summary())
+    except Exception as error:  # noqa: BLE001 - a mistake of this program must not end what works
+        _log.critical("an order could not be carried out: unexpected %s", type(error).__name__)
+    if order is signal.SIGHUP:
+        supervisor.ready(service.summary())
 
 
 class _Orders:

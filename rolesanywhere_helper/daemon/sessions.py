@@ -144,11 +144,11 @@ class DaemonSession:
         self._policy, self._region = policy, region
 
     def take_over(self, old: DaemonSession) -> None:
-        """Hand out what the session of the same name had before a reload, if it was asked for the same.
+        """Hand out what the session of the same name had before a reload, if that is for the same role.
 
         Call it after :meth:`start`.
         """
-        if old.spec == self.spec and self._held is None:
+        if old.spec.role_arn == self.spec.role_arn and self._held is None:
             self._held, self._was_usable = old._held, old._was_usable
 
     # The way of an attempt, called by the refresher

@@ -24,16 +24,25 @@ def new_token() -> str:
     return secrets.token_urlsafe(_TOKEN_BYTES)
 
 
-def read_token(path: str) -> str | None:
-    """Return the token that an earlier daemon of this user left, or None: clients that know it should go on."""
+def read_token(path: str, group: str | None) -> str | None:
+    """Return the token that an earlier daemon of this user left: clients that know it should go on.
+
+    None if there is none, or if others could have read it than those who may now.
+
+    Raises:
+        ConfigurationError: the group is not known.
+
+    """
+    gid = None if group is None else _group_number(group)
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return None
     try:
         entry = os.fstat(descriptor)
-        is_ours = stat.S_ISREG(entry.st_mode) and entry.st_uid == os.geteuid() and not entry.st_mode & 0o027
-        text = os.read(descriptor, _LONGEST).decode("ascii", "replace") if is_ours else ""
+        is_ours = stat.S_ISREG(entry.st_mode) and entry.st_uid == os.geteuid()
+        is_closed = not entry.st_mode & 0o077 if gid is None else not entry.st_mode & 0o027 and entry.st_gid == gid
+        text = os.read(descriptor, _LONGEST).decode("ascii", "replace") if is_ours and is_closed else ""
     finally:
         os.close(descriptor)
     is_token = len(text) >= _TOKEN_BYTES and all(character.isalnum() or character in "-_" for character in text)

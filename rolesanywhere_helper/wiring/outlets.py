@@ -11,9 +11,11 @@ import socket
 import stat
 import time
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rolesanywhere_helper import __version__
+from rolesanywhere_helper.errors import ConfigurationError
 from rolesanywhere_helper.protocol.agent import AgentRoute
 from rolesanywhere_helper.protocol.container import ContainerEndpoint, ContainerRoute, ContainerTokens
 from rolesanywhere_helper.protocol.health import MetricsRoute
@@ -43,8 +45,58 @@ _OTHER_DESCRIPTORS = 128
 _log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """One listener: the socket it takes, what opens that, its route and its rules. ``outlet`` is what it is told as."""
+
+    outlet: str
+    key: str
+    make: Callable[[], tuple[socket.socket, ...]]
+    route: Route
+    rules: EdgeRules
+
+
+class _TokenHolder:
+    """The tokens of one container endpoint. A route that is on its way out still reads the same ones."""
+
+    def __init__(self, path: str, group: str | None) -> None:
+        self.path = path
+        self.group = group
+        self.tokens: ContainerTokens | None = None
+
+    def get(self) -> ContainerTokens:
+        if self.tokens is None:  # not before it was set up
+            raise LookupError(self.path)
+        return self.tokens
+
+    def set_up(self) -> None:
+        """Take over the token in the file, or write one.
+
+        Raises:
+            ConfigurationError: the group is not known, or the file cannot be written.
+
+        """
+        found = read_token(self.path, self.group)
+        if self.tokens is not None and self.tokens.current == found:
+            return
+        token = found or new_token()
+        write_token(self.path, token, self.group)
+        self.tokens = ContainerTokens(token) if self.tokens is None else self.tokens.rotated(token)
+
+    def rotate(self) -> None:
+        """Write a new token; the one before is accepted until the next rotation.
+
+        Raises:
+            ConfigurationError: the file cannot be written.
+
+        """
+        token = new_token()
+        write_token(self.path, token, self.group)
+        self.tokens = self.get().rotated(token)
+
+
 class Outlets:
-    """The daemon's edges. A new configuration gets new edges over the same sockets: no client is turned away."""
+    """The daemon's edges. A new configuration goes over the same sockets: what stays open is not interrupted."""
 
     def __init__(
         self, clock: BootClock, audit: Audit, metrics: Metrics, namespace: Namespace, passed: PassedSockets
@@ -56,9 +108,8 @@ class Outlets:
         self._peers = Peers(namespace)
         self._capacity = _capacity()
         self._sockets: dict[str, tuple[socket.socket, ...]] = {}
-        self._edges: list[Edge] = []
-        self._tokens: dict[str, ContainerTokens] = {}
-        self._containers: tuple[ContainerSettings, ...] = ()
+        self._edges: dict[tuple[str, EdgeRules, str], Edge] = {}
+        self._holders: dict[str, _TokenHolder] = {}
         self._addresses: dict[str, object] = {}
         self._draining: set[asyncio.Task[None]] = set()
         self._told_of_blindness = False
@@ -76,38 +127,38 @@ class Outlets:
             HelperError: an address or a token file cannot be used; what was open before is untouched.
 
         """
+        holders = {each.name: self._holder(each) for each in settings.containers}
+        plans = list(self._plans(settings, views, token_key, sessions, holders))
         sockets: dict[str, tuple[socket.socket, ...]] = {}
         try:
-            tokens = {each.name: self._tokens_of(each) for each in settings.containers}
-            plans = list(self._plans(settings, views, token_key, sessions))
-            for key, make, _, _ in plans:
-                if key not in sockets:
-                    sockets[key] = self._sockets.get(key) or make()
+            for plan in plans:
+                if plan.key not in sockets:
+                    sockets[plan.key] = self._sockets.get(plan.key) or plan.make()
+            for holder in holders.values():
+                holder.set_up()
         except BaseException:
             _close(sockets, but=self._sockets)
             raise
-        loop, edges = asyncio.get_running_loop(), []
-        self._tokens, self._containers = tokens, settings.containers
-        for key, _, route, rules in plans:
-            edge = Edge(route, rules, self._peer_of(route.outlet), self._metrics, loop, capacity=self._capacity)
-            for each in sockets[key]:
-                edge.listen(each.dup())
-            edges.append(edge)
-        for edge in self._edges:
-            self._drain(edge)
+        edges = {(plan.key, plan.rules, plan.route.outlet): self._edge(plan, sockets[plan.key]) for plan in plans}
+        for key, edge in self._edges.items():
+            if key not in edges:
+                self._drain(edge)
         _close(self._sockets, but=sockets)
-        self._sockets, self._edges = sockets, edges
-        self._addresses = self._describe(settings)
+        self._sockets, self._edges, self._holders = sockets, edges, holders
+        self._addresses = self._describe(settings, plans)
         _log.info("listening: %s", json.dumps(self._addresses))
+        self._tell_of_what_is_unused(plans)
         self._tell_of_blindness()
 
     def rotate_tokens(self) -> None:
         """Make new container tokens; those before them are accepted until the next rotation."""
-        for each in self._containers:
-            token = new_token()
-            write_token(each.token_file, token, each.token_group)
-            self._tokens[each.name] = self._tokens[each.name].rotated(token)
-        _log.info("new tokens for %d container endpoints", len(self._containers))
+        for name, holder in self._holders.items():
+            try:
+                holder.rotate()
+            except ConfigurationError as error:
+                _log.error("the token of %s stays as it is: %s (%s)", name, error.what, error.hint)
+            else:
+                _log.info("a new token for the container endpoint %s", name)
 
     def ready_document(self) -> bytes:
         """Return what the ready file says: where to connect."""
@@ -115,17 +166,23 @@ class Outlets:
 
     async def close(self, seconds: float) -> None:
         """Finish what is in flight, and close everything."""
-        ours = [each for key, group in self._sockets.items() if not _is_passed(key) for each in group]
-        paths = [str(each.getsockname()) for each in ours if each.family == socket.AF_UNIX]
         _close(self._sockets)
-        await asyncio.gather(*(edge.drain(seconds) for edge in self._edges), *self._draining)
-        for path in paths:  # who finds no socket knows at once that nobody answers
-            with suppress(OSError):
-                if stat.S_ISSOCK(os.lstat(path).st_mode):
-                    os.unlink(path)  # noqa: PTH108 - no use for a Path
+        await asyncio.gather(*(edge.drain(seconds) for edge in self._edges.values()), *self._draining)
         self._peers.close()
 
     # What listens where
+
+    def _edge(self, plan: _Plan, sockets: tuple[socket.socket, ...]) -> Edge:
+        """Return the edge that is there already, with the new route, or a new one."""
+        old = self._edges.get((plan.key, plan.rules, plan.route.outlet))
+        if old is not None:
+            old.replace_route(plan.route)
+            return old
+        look_up, loop = self._peer_of(plan.route.outlet), asyncio.get_running_loop()
+        edge = Edge(plan.route, plan.rules, look_up, self._metrics, loop, capacity=self._capacity)
+        for each in sockets:
+            edge.listen(each.dup())
+        return edge
 
     def _plans(
         self,
@@ -133,10 +190,11 @@ class Outlets:
         views: Mapping[str, DaemonSession],
         token_key: bytes,
         sessions: Callable[[], Sequence[DaemonSession]],
-    ) -> Iterator[tuple[str, Callable[[], tuple[socket.socket, ...]], Route, EdgeRules]]:
-        """Yield for each listener: its socket's key, what opens it, its route and its rules."""
+        holders: Mapping[str, _TokenHolder],
+    ) -> Iterator[_Plan]:
         for endpoint in settings.imds:
-            for listener in self._listeners(f"imds-{endpoint.name}", endpoint.listeners):
+            name = f"imds-{endpoint.name}"
+            for listener in self._listeners(name, endpoint.listeners):
                 route = ImdsRoute(
                     views[endpoint.session],
                     endpoint.name,
@@ -146,60 +204,54 @@ class Outlets:
                     new_nonce=lambda: secrets.token_bytes(NONCE_BYTES),
                     serves_network=listener.allow_imds_from_network,
                 )
-                yield *self._socket(f"imds-{endpoint.name}", listener), route, _rules(listener)
+                yield self._tcp_plan(name, listener, route)
         if settings.containers:
-            endpoints = [self._container(each, views) for each in settings.containers]
+            endpoints = [
+                ContainerEndpoint(each.name, views[each.session], holders[each.name].get)
+                for each in settings.containers
+            ]
             for listener in self._listeners("container", settings.container_listeners):
-                shared = ContainerRoute(endpoints, self._audit)
-                yield *self._socket("container", listener), shared, _rules(listener)
+                yield self._tcp_plan("container", listener, ContainerRoute(endpoints, self._audit))
         if settings.agent is not None:
             agent = AgentRoute(views.values(), lambda peer: self._status(peer, sessions), self._audit)
-            yield *self._unix_socket("agent", settings.agent.socket), agent, EdgeRules()
-        yield from self._metrics_plans(settings, views, sessions)
+            yield self._unix_plan("agent", settings.agent.socket, agent)
 
-    def _metrics_plans(
-        self,
-        settings: ServeSettings,
-        views: Mapping[str, DaemonSession],
-        sessions: Callable[[], Sequence[DaemonSession]],
-    ) -> Iterator[tuple[str, Callable[[], tuple[socket.socket, ...]], Route, EdgeRules]]:
         def page() -> bytes:
             return self._metrics.page([session.status() for session in sessions()], time.time())
 
-        route = MetricsRoute(page, list(views.values()))
+        metrics = MetricsRoute(page, list(views.values()))
         if settings.metrics is not None:
-            yield *self._socket("metrics", settings.metrics), route, _rules(settings.metrics)
+            yield self._tcp_plan("metrics", settings.metrics, metrics)
         if settings.metrics_socket is not None:
-            yield *self._unix_socket("metrics", settings.metrics_socket), route, EdgeRules()
+            yield self._unix_plan("metrics", settings.metrics_socket, metrics)
 
     def _listeners(self, name: str, listeners: tuple[Listener, ...]) -> tuple[Listener, ...]:
         """Return the listeners, of which one is enough where systemd passed the sockets."""
         return listeners[:1] if name in self._passed.by_name else listeners
 
-    def _socket(self, name: str, listener: Listener) -> tuple[str, Callable[[], tuple[socket.socket, ...]]]:
+    def _tcp_plan(self, name: str, listener: Listener, route: Route) -> _Plan:
+        rules = EdgeRules(
+            allowed_hosts=listener.allowed_hosts, allow_from=listener.allow_from, hop_limit=listener.hop_limit
+        )
         passed = self._passed.by_name.get(name)
         if passed is not None:
-            return _passed_key(name), lambda: passed
-        return f"{name} {listener.host} {listener.port}", lambda: (bind_tcp(listener.host, listener.port),)
+            return _Plan(name, _passed_key(name), lambda: passed, route, rules)
+        # An address is one socket whatever the endpoint is called; each port 0 is one of its own.
+        key = f"{listener.host} {listener.port}" + ("" if listener.port else f" {name}")
+        return _Plan(name, key, lambda: (bind_tcp(listener.host, listener.port),), route, rules)
 
-    def _unix_socket(self, name: str, path: str) -> tuple[str, Callable[[], tuple[socket.socket, ...]]]:
+    def _unix_plan(self, name: str, path: str, route: Route) -> _Plan:
         passed = self._passed.by_name.get(name)
         if passed is not None:
-            return _passed_key(name), lambda: passed
-        return f"{name} {path}", lambda: (bind_unix(path),)
+            return _Plan(name, _passed_key(name), lambda: passed, route, EdgeRules())
+        return _Plan(name, path, lambda: (bind_unix(path),), route, EdgeRules())
 
-    def _container(self, each: ContainerSettings, views: Mapping[str, DaemonSession]) -> ContainerEndpoint:
-        return ContainerEndpoint(each.name, views[each.session], lambda: self._tokens[each.name])
-
-    def _tokens_of(self, each: ContainerSettings) -> ContainerTokens:
-        """Return the endpoint's tokens: those it has, those an earlier daemon left in the file, or new ones."""
-        found = read_token(each.token_file)
-        known = self._tokens.get(each.name)
-        if known is not None and known.current == found:
+    def _holder(self, each: ContainerSettings) -> _TokenHolder:
+        """Return the endpoint's holder; with another file or group it is a new one, whose token nobody knows yet."""
+        known = self._holders.get(each.name)
+        if known is not None and (known.path, known.group) == (each.token_file, each.token_group):
             return known
-        token = found or new_token()
-        write_token(each.token_file, token, each.token_group)
-        return ContainerTokens(token) if known is None else known.rotated(token)
+        return _TokenHolder(each.token_file, each.token_group)
 
     # Who asks, and what is told
 
@@ -217,35 +269,34 @@ class Outlets:
             self._told_of_blindness = True
             _log.warning("no user can be told on TCP, so only sessions open to all are served there: %s", why)
 
-    def _describe(self, settings: ServeSettings) -> dict[str, object]:
+    def _tell_of_what_is_unused(self, plans: Sequence[_Plan]) -> None:
+        for name in self._passed.by_name.keys() - {plan.outlet for plan in plans}:
+            _log.error("systemd passed a socket %s, but the configuration has nothing to serve on it", name)
+
+    def _describe(self, settings: ServeSettings, plans: Sequence[_Plan]) -> dict[str, object]:
         described: dict[str, object] = {}
-        urls = {endpoint.name: self._urls(f"imds-{endpoint.name}") for endpoint in settings.imds}
+        told: dict[str, list[str]] = {}
+        for plan in plans:
+            told.setdefault(plan.outlet, []).extend(_url(each) for each in self._sockets[plan.key])
+        urls = {endpoint.name: told[f"imds-{endpoint.name}"] for endpoint in settings.imds}
         if urls:
             described["imds"] = next(iter(urls.values()))[0]
             described["imdsEndpoints"] = urls
         if settings.containers:
-            base = self._urls("container")[0]
+            base = told["container"][0]
             described["container"] = {
                 each.name: {"url": f"{base}/{each.name}", "tokenFile": each.token_file} for each in settings.containers
             }
         if settings.agent is not None:
-            described["agent"] = self._urls("agent")[0]
+            described["agent"] = told["agent"][0]
         if settings.metrics is not None or settings.metrics_socket is not None:
-            described["metrics"] = self._urls("metrics")[0]
+            described["metrics"] = told["metrics"][0]
         return described
-
-    def _urls(self, name: str) -> list[str]:
-        groups = (group for key, group in self._sockets.items() if key.split(" ")[0] == name)
-        return [_url(each) for group in groups for each in group]
 
     def _drain(self, edge: Edge) -> None:
         task = asyncio.ensure_future(edge.drain(5.0))
         self._draining.add(task)
         task.add_done_callback(self._draining.discard)
-
-
-def _rules(listener: Listener) -> EdgeRules:
-    return EdgeRules(allowed_hosts=listener.allowed_hosts, allow_from=listener.allow_from, hop_limit=listener.hop_limit)
 
 
 def _url(listening: socket.socket) -> str:
@@ -266,10 +317,22 @@ def _is_passed(key: str) -> bool:
 def _close(
     sockets: Mapping[str, tuple[socket.socket, ...]], but: Mapping[str, tuple[socket.socket, ...]] | None = None
 ) -> None:
+    """Close our sockets. Those that systemd passed stay: a later configuration may want them again."""
     for key, group in sockets.items():
-        if but is None or key not in but:
-            for each in group:
-                each.close()
+        if _is_passed(key) or (but is not None and key in but):
+            continue
+        for each in group:
+            path = str(each.getsockname()) if each.family == socket.AF_UNIX else None
+            each.close()
+            if path is not None:
+                _remove_socket(path)
+
+
+def _remove_socket(path: str) -> None:
+    """Who finds no socket knows at once that nobody answers."""
+    with suppress(OSError):
+        if stat.S_ISSOCK(os.lstat(path).st_mode):
+            os.unlink(path)  # noqa: PTH108 - no use for a Path
 
 
 def _capacity() -> Capacity:

@@ -12,6 +12,7 @@ import os
 import resource
 import secrets
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
 
 _TOKEN_KEY, _TOKEN_KEY_BYTES = "imds-token.key", 32
 _FLUSH_SECONDS = 60.0
+_Sight = tuple[str | None, tuple[int, ...]]
 _log = logging.getLogger(__name__)
 
 
@@ -103,6 +105,8 @@ class Daemon:
         self._told_ready: asyncio.Task[None] | None = None
         self._namespace = own_namespace()
         self._flushed_at = time.monotonic()
+        self._seen: dict[str, _Sight] = {}
+        self._reloaded = asyncio.Event()
         self._audit = AuditLog(self._clock, self._policy_of)
         self._outlets = Outlets(self._clock, self._audit, self._metrics, self._namespace, passed)
 
@@ -114,7 +118,7 @@ class Daemon:
 
         """
         await self._go_over_to(self._settings)
-        self._told_ready = asyncio.ensure_future(self._write_ready_file())
+        self._told_ready = asyncio.ensure_future(self._keep_ready_file())
 
     async def reload(self) -> None:
         """Read everything again and go over to it; who has no credentials tries at once.
@@ -124,10 +128,13 @@ class Daemon:
 
         """
         await self._go_over_to(self._reload())
-        for kept in self._kept.values():
+        self._reloaded.set()
+        for name, kept in self._kept.items():
             status = kept.session.status()
-            if not status.has_credentials or status.last_error is not None:
-                self._refresher.identity_changed(kept.session.name)
+            # A renewal hook replaces the certificate and reloads at once: the watcher may not have seen it yet.
+            is_changed = self._seen.get(name) != _sight_of(kept.settings)
+            if is_changed or not status.has_credentials or status.last_error is not None:
+                self._identity_changed(name)
 
     def rotate_tokens(self) -> None:
         """Make new container tokens."""
@@ -164,6 +171,7 @@ class Daemon:
             self._watcher.close()
         await asyncio.gather(self._outlets.close(seconds), self._refresher.stop())
         self._audit.flush()
+        self._remove_ready_file()
         if self._cache is not None:
             self._cache.close()
 
@@ -240,10 +248,18 @@ class Daemon:
     def _watch(self, settings: ServeSettings) -> None:
         files = {served.name: _files_of(served.settings) for served in settings.sessions}
         before, loop = self._watcher, asyncio.get_running_loop()
-        self._watcher = Watcher(files, self._refresher.identity_changed, loop)
+        for served in settings.sessions:
+            self._seen.setdefault(served.name, _sight_of(served.settings))
+        self._watcher = Watcher(files, self._identity_changed, loop)
         self._watcher.start()
         if before is not None:
             before.close()
+
+    def _identity_changed(self, name: str) -> None:
+        kept = self._kept.get(name)
+        if kept is not None:
+            self._seen[name] = _sight_of(kept.settings)
+            self._refresher.identity_changed(name)
 
     def _token_key(self, settings: ServeSettings) -> bytes:
         """Return the key of the IMDS tokens: kept in the runtime directory, so that a restart knows its tokens."""
@@ -251,6 +267,8 @@ class Daemon:
         if not settings.imds or settings.runtime_directory is None:
             return fresh
         try:
+            # For sockets and token files, which others must reach; the key lies in a directory of its own.
+            Path(settings.runtime_directory).mkdir(mode=0o755, parents=True, exist_ok=True)
             with PrivateDirectory(Path(settings.runtime_directory) / "private") as directory:
                 kept = directory.read(_TOKEN_KEY)
                 if kept is not None and len(kept) == _TOKEN_KEY_BYTES:
@@ -260,20 +278,33 @@ class Daemon:
             _log.warning("tokens will not survive a restart: %s: %s", settings.runtime_directory, error.strerror)
         return fresh
 
-    async def _write_ready_file(self) -> None:
-        """Tell where we listen, once there is something to be had."""
+    async def _keep_ready_file(self) -> None:
+        """Tell where we listen, once there is something to be had, and again after each reload."""
+        while True:
+            self._reloaded.clear()
+            waits = [self._refresher.wait_for_credentials(name) for name in self._kept]
+            tasks = [asyncio.ensure_future(wait) for wait in (*waits, self._reloaded.wait())]
+            try:
+                await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+                if any(kept.session.current() is not None for kept in self._kept.values()):
+                    self._write_ready_file()
+                    await self._reloaded.wait()
+            finally:
+                for task in tasks:
+                    task.cancel()
+
+    def _remove_ready_file(self) -> None:
+        if self._settings.ready_file is not None:
+            with suppress(OSError):
+                Path(self._settings.ready_file).unlink()
+
+    def _write_ready_file(self) -> None:
         path = self._settings.ready_file
-        if path is None:
-            return
-        waits = [asyncio.ensure_future(self._refresher.wait_for_credentials(name)) for name in self._kept]
         try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-            put_in_place(Path(path), self._outlets.ready_document())
+            if path is not None:
+                put_in_place(Path(path), self._outlets.ready_document())
         except OSError as error:
             _log.error("the ready file %s cannot be written: %s", path, error.strerror)
-        finally:
-            for wait in waits:
-                wait.cancel()
 
 
 class _StoreClock:
@@ -287,6 +318,15 @@ class _StoreClock:
 
     def sleep(self, seconds: float) -> None:
         raise NotImplementedError
+
+
+def _sight_of(settings: SessionSettings) -> _Sight:
+    """Return what tells one generation of an identity from another: what is in the files, and the key's stat."""
+    try:
+        entry = os.stat(settings.identity.private_key)  # noqa: PTH116 - no use for a Path
+    except OSError:
+        return key_of(settings), ()
+    return key_of(settings), (entry.st_mtime_ns, entry.st_ino, entry.st_size)
 
 
 def _files_of(settings: SessionSettings) -> tuple[FileToWatch, ...]:

@@ -24,7 +24,6 @@ from tests.fakes.clock import FixedRandomness
 from tests.fakes.sessions import credentials
 
 if TYPE_CHECKING:
-    from rolesanywhere_helper.domain.session import SessionSpec
     from tests.unit.daemon.conftest import Host
 
 OUTAGE = ConnectionFailedError("nothing listens at https://127.0.0.1:1")
@@ -518,19 +517,26 @@ def test_a_reload_that_asks_for_the_same_keeps_what_is_held(host: Host) -> None:
     assert new.policy.uids == {0, 1000}
 
 
-def test_a_reload_that_asks_for_another_session_does_not(host: Host) -> None:
+def test_a_reload_that_asks_for_another_role_does_not(host: Host) -> None:
     old = host.holding()
     host.certificate = "B"
     new = host.started()
-    new.spec = another(new.spec)
+    new.spec = replace(new.spec, role_arn=replace(new.spec.role_arn, resource="role/Other"))
 
     new.take_over(old)
 
     assert new.current() is None
 
 
-def another(spec: SessionSpec) -> SessionSpec:
-    return replace(spec, duration_seconds=900)
+def test_a_reload_that_asks_for_another_length_keeps_what_there_is(host: Host) -> None:
+    old = host.holding()
+    host.certificate = "B"
+    new = host.started()
+    new.spec = replace(new.spec, duration_seconds=7200)
+
+    new.take_over(old)
+
+    assert new.current() is not None
 
 
 def test_a_failure_is_a_warning_once_and_then_a_note(host: Host, caplog: pytest.LogCaptureFixture) -> None:

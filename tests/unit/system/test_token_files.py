@@ -49,9 +49,9 @@ def test_an_unknown_group_and_a_place_that_cannot_be_written_are_told(tmp_path: 
 
 def test_a_token_survives_its_daemon(tmp_path: Path) -> None:
     file, token = tmp_path / "app.token", new_token()
-    assert read_token(str(file)) is None
+    assert read_token(str(file), None) is None
     write_token(str(file), token, None)
-    assert read_token(str(file)) == token
+    assert read_token(str(file), None) == token
 
 
 @pytest.mark.parametrize("harm", ["open", "link", "fifo", "short", "newline", "directory"])
@@ -72,7 +72,16 @@ def test_what_is_no_token_of_ours_is_not_used(tmp_path: Path, harm: str) -> None
             os.mkfifo(file, 0o600)
         else:
             file.mkdir()
-    assert read_token(str(file)) is None
+    assert read_token(str(file), None) is None
+
+
+def test_a_token_that_another_group_could_read_is_not_used(tmp_path: Path) -> None:
+    file, own = tmp_path / "app.token", grp.getgrgid(os.getegid()).gr_name
+    write_token(str(file), new_token(), own)
+    assert read_token(str(file), own) is not None, "the negative control"
+    assert read_token(str(file), None) is None
+    with pytest.raises(ConfigurationError, match="there is no group"):
+        read_token(str(file), "nobodies")
 
 
 def test_two_tokens_are_two() -> None:
