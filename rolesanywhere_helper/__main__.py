@@ -13,6 +13,11 @@ def main() -> int:
     code = fastpath.answer(sys.argv[1:])
     if code is not None:
         return code
+    import gc  # noqa: PLC0415 - not on the fast way
+
+    # What is imported stays: looking through it for garbage again and again only delays the answer. The daemon, which
+    # lives long, turns it on again.
+    gc.disable()
     if sys.flags.no_site:
         import site  # noqa: PLC0415 - not on the fast way
 

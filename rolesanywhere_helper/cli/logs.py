@@ -14,11 +14,11 @@ import os
 import stat
 import time
 from collections import deque
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rolesanywhere_helper.cli import render
 from rolesanywhere_helper.errors import UsageError
+from rolesanywhere_helper.frozen import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable

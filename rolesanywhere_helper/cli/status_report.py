@@ -5,9 +5,9 @@ The plugin's line and exit codes are those of the Monitoring Plugins Development
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from rolesanywhere_helper.frozen import dataclass
 from rolesanywhere_helper.protocol.status import rfc3339
 
 if TYPE_CHECKING:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,7 @@ from rolesanywhere_helper.cli import render
 from rolesanywhere_helper.cli.descriptors import write_stdout
 from rolesanywhere_helper.cli.parser import add_switch
 from rolesanywhere_helper.errors import HelperError, UsageError
+from rolesanywhere_helper.frozen import dataclass
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser

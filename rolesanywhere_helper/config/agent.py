@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rolesanywhere_helper.config import document
 from rolesanywhere_helper.config.load import agent_socket_named, agent_socket_of, consult
+from rolesanywhere_helper.frozen import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -6,7 +6,6 @@ looked at only in the session that is asked for.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from rolesanywhere_helper.config import serve_keys
@@ -14,6 +13,7 @@ from rolesanywhere_helper.config.flags import NOT_YET, SESSION_FLAGS, Place
 from rolesanywhere_helper.config.table import Table
 from rolesanywhere_helper.config.values import Value, from_toml
 from rolesanywhere_helper.errors import ConfigurationError, UsageError
+from rolesanywhere_helper.frozen import dataclass, field
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

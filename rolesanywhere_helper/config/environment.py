@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rolesanywhere_helper import fastpath
 from rolesanywhere_helper.config.flags import AGENT_SOCKET, PREFIX, SESSION_FLAGS
+from rolesanywhere_helper.frozen import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

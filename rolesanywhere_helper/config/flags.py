@@ -6,8 +6,9 @@ The command line, the loader of environment and TOML, and the table in docs/conf
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
+
+from rolesanywhere_helper.frozen import dataclass
 
 PREFIX = "ROLESANYWHERE_HELPER_"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rolesanywhere_helper.config import document, proxy
@@ -15,6 +14,7 @@ from rolesanywhere_helper.domain.endpoint import parse_endpoint, regional_endpoi
 from rolesanywhere_helper.domain.identity_reference import IdentityReference
 from rolesanywhere_helper.domain.session import DEFAULT_SECONDS, session_spec
 from rolesanywhere_helper.errors import ConfigurationError, UsageError
+from rolesanywhere_helper.frozen import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rolesanywhere_helper.config import serve_keys
@@ -28,6 +28,7 @@ from rolesanywhere_helper.config.serve_settings import (
 from rolesanywhere_helper.config.table import Table
 from rolesanywhere_helper.domain.endpoint import is_loopback_host
 from rolesanywhere_helper.errors import ConfigurationError, InvalidParameterError, UsageError
+from rolesanywhere_helper.frozen import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

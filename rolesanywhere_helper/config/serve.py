@@ -7,7 +7,6 @@ called ``default``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rolesanywhere_helper.config.document import nearest
@@ -20,6 +19,7 @@ from rolesanywhere_helper.config.values import Values
 from rolesanywhere_helper.domain.arn import is_region
 from rolesanywhere_helper.domain.endpoint import is_loopback_host
 from rolesanywhere_helper.errors import ConfigurationError, InvalidParameterError, UsageError
+from rolesanywhere_helper.frozen import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

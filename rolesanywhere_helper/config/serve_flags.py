@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rolesanywhere_helper.config.addresses import parse_host, parse_port
 from rolesanywhere_helper.config.values import absolute
 from rolesanywhere_helper.domain.session import parse_duration
 from rolesanywhere_helper.errors import InvalidParameterError
+from rolesanywhere_helper.frozen import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

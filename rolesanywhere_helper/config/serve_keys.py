@@ -6,9 +6,8 @@ from :data:`SERVE_KEYS`, so that none of them can know a key that the others do 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from rolesanywhere_helper.config.flags import Flag, Kind, Place
+from rolesanywhere_helper.frozen import dataclass
 
 SERVE = "serve"
 IMDS = "serve.imds.NAME"

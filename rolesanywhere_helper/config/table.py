@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rolesanywhere_helper.config.values import absolute, from_home
 from rolesanywhere_helper.domain.session import parse_duration
 from rolesanywhere_helper.errors import ConfigurationError
+from rolesanywhere_helper.frozen import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

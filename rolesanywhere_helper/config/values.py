@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rolesanywhere_helper.config.flags import NOT_YET_SCHEMES, Flag, Kind
 from rolesanywhere_helper.domain.session import parse_duration
 from rolesanywhere_helper.errors import ConfigurationError, InvalidParameterError, UsageError
+from rolesanywhere_helper.frozen import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

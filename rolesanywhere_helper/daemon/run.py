@@ -12,6 +12,7 @@ What serves and what signs is not known here: that is behind :class:`Service`.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 import time
@@ -112,6 +113,8 @@ async def live(service: Service, supervisor: Supervisor, watchdog_seconds: float
     """
     orders = _Orders()
     await service.open()
+    gc.freeze()
+    gc.enable()
     pulse = _Pulse(service, supervisor, watchdog_seconds)
     pulse.begin()
     greeting = asyncio.ensure_future(_greet(service, supervisor))

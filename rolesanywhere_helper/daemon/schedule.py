@@ -8,7 +8,6 @@ files at least half a second, and thirty once there were twenty in five minutes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rolesanywhere_helper.domain.refresh_policy import (
@@ -18,6 +17,7 @@ from rolesanywhere_helper.domain.refresh_policy import (
     wait_after_failure,
 )
 from rolesanywhere_helper.errors import IdentityError, LeafNotYetValidError, UnsafeFileError
+from rolesanywhere_helper.frozen import dataclass
 
 if TYPE_CHECKING:
     from rolesanywhere_helper.domain.ports import Randomness

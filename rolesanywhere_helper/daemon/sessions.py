@@ -7,7 +7,6 @@ at. So nothing torn and nothing expired can leave, whatever a child, a file or a
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rolesanywhere_helper.daemon.schedule import Moment, Schedule
@@ -17,6 +16,7 @@ from rolesanywhere_helper.domain.refresh_policy import earliest_after_restart, r
 from rolesanywhere_helper.domain.serving import HeldSet, SessionStatus
 from rolesanywhere_helper.domain.session import SHORTEST_SECONDS
 from rolesanywhere_helper.errors import BadExpirationError, HelperError, MintChildError, WrongRoleError
+from rolesanywhere_helper.frozen import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable

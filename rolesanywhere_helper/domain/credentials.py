@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from rolesanywhere_helper.frozen import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)

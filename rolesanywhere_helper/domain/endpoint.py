@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from rolesanywhere_helper.errors import InvalidParameterError
+from rolesanywhere_helper.frozen import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

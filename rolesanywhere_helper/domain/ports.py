@@ -6,8 +6,9 @@ cross them, so that neither ``protocol`` nor ``broker`` needs a cryptography or 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
+
+from rolesanywhere_helper.frozen import dataclass, field
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

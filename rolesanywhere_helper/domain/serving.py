@@ -7,8 +7,9 @@ other seconds since boot.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
+
+from rolesanywhere_helper.frozen import dataclass, field
 
 if TYPE_CHECKING:
     from rolesanywhere_helper.domain.credentials import Credentials

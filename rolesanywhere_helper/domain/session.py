@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rolesanywhere_helper.domain.arn import is_region, parse_profile_arn, parse_role_arn, parse_trust_anchor_arn
 from rolesanywhere_helper.errors import InvalidArnError, InvalidParameterError
+from rolesanywhere_helper.frozen import dataclass
 
 if TYPE_CHECKING:
     from rolesanywhere_helper.domain.arn import Arn

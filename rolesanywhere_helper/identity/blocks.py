@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import base64
 import binascii
-from dataclasses import dataclass, field
+
+from rolesanywhere_helper.frozen import dataclass, field
 
 _BEGIN = b"-----BEGIN "
 _END = b"-----END "

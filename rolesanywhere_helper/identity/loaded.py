@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
+
+from rolesanywhere_helper.frozen import dataclass
 
 if TYPE_CHECKING:
     from rolesanywhere_helper.domain.keys import KeyType

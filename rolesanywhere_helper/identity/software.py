@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from cryptography.exceptions import InvalidSignature
@@ -12,6 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from rolesanywhere_helper.domain.keys import KeyType
 from rolesanywhere_helper.errors import InvalidParameterError, UnreadableKeyError
+from rolesanywhere_helper.frozen import dataclass, field
 
 if TYPE_CHECKING:
     from rolesanywhere_helper.identity.private_key import SupportedKey

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rolesanywhere_helper.errors import (
@@ -13,6 +12,7 @@ from rolesanywhere_helper.errors import (
     ServiceUnavailableError,
     ThrottledError,
 )
+from rolesanywhere_helper.frozen import dataclass
 from rolesanywhere_helper.mint.deadline import DEFAULT_SECONDS, within
 from rolesanywhere_helper.protocol import create_session
 from rolesanywhere_helper.protocol.sigv4_x509 import sign_request

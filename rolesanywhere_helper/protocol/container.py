@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import hmac
 import json
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from rolesanywhere_helper.frozen import dataclass
 from rolesanywhere_helper.protocol.http import (
     JSON,
     Request,

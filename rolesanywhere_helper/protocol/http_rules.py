@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass, field
 
+from rolesanywhere_helper.frozen import dataclass, field
 from rolesanywhere_helper.protocol.http import Response, not_found
 
 LONGEST_HEAD = 8192

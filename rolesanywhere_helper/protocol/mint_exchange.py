@@ -7,11 +7,11 @@ answer on its standard output; both are pipes that nobody else holds. The daemon
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from rolesanywhere_helper.domain.credentials import Credentials
 from rolesanywhere_helper.errors import HelperError, from_code
+from rolesanywhere_helper.frozen import dataclass, field
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -14,11 +14,11 @@ Moments are RFC 3339 in UTC, whole seconds; what is not known is null. No secret
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from rolesanywhere_helper.domain.serving import SessionStatus
+from rolesanywhere_helper.frozen import dataclass, field
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -22,11 +22,11 @@ import errno
 import os
 import shlex
 import stat
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from rolesanywhere_helper import fastpath
 from rolesanywhere_helper.errors import UnsafeFileError, UsageError
+from rolesanywhere_helper.frozen import dataclass, field
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,10 +11,10 @@ import re
 import socket
 import stat
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rolesanywhere_helper.errors import ConfigurationError, UsageError
+from rolesanywhere_helper.frozen import dataclass
 from rolesanywhere_helper.system.address_owner import process_owner, tcp_owner
 from rolesanywhere_helper.system.peers import peer_credentials
 

@@ -18,11 +18,11 @@ import os
 import socket
 import struct
 import sys
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rolesanywhere_helper.domain.serving import Peer
 from rolesanywhere_helper.errors import ConfigurationError
+from rolesanywhere_helper.frozen import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -10,12 +10,12 @@ from __future__ import annotations
 import os
 import re
 import ssl
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import certifi
 
 from rolesanywhere_helper.errors import ConfigurationError
+from rolesanywhere_helper.frozen import dataclass
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,12 +13,12 @@ import re
 import socket
 from calendar import timegm
 from contextlib import suppress
-from dataclasses import dataclass
 from time import strptime
 from typing import TYPE_CHECKING, cast
 
 from rolesanywhere_helper.domain.credentials import Credentials
 from rolesanywhere_helper.errors import ConnectionFailedError, HelperError, UnsafeFileError
+from rolesanywhere_helper.frozen import dataclass
 from rolesanywhere_helper.system.peers import peer_credentials
 from rolesanywhere_helper.system.socket_files import socket_owners
 

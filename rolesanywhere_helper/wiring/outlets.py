@@ -11,11 +11,11 @@ import socket
 import stat
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rolesanywhere_helper import __version__
 from rolesanywhere_helper.errors import ConfigurationError
+from rolesanywhere_helper.frozen import dataclass
 from rolesanywhere_helper.protocol.agent import AgentRoute
 from rolesanywhere_helper.protocol.container import ContainerEndpoint, ContainerRoute, ContainerTokens
 from rolesanywhere_helper.protocol.health import MetricsRoute

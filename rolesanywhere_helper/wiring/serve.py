@@ -13,7 +13,6 @@ import resource
 import secrets
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +28,7 @@ from rolesanywhere_helper.daemon.sessions import DaemonSession, OpenedStore
 from rolesanywhere_helper.daemon.watcher import FileToWatch, Watcher
 from rolesanywhere_helper.domain.refresh_policy import start_jitter
 from rolesanywhere_helper.errors import ConfigurationError
+from rolesanywhere_helper.frozen import dataclass
 from rolesanywhere_helper.protocol.mint_exchange import Question
 from rolesanywhere_helper.system.boot_clock import SystemBootClock, boot_id
 from rolesanywhere_helper.system.clocks import SystemRandomness
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 
 _TOKEN_KEY, _TOKEN_KEY_BYTES = "imds-token.key", 32
 _FLUSH_SECONDS = 60.0
+_WATCH_AFTER_SECONDS = 0.5
 _Sight = tuple[str | None, tuple[int, ...]]
 _log = logging.getLogger(__name__)
 
@@ -251,7 +252,8 @@ class Daemon:
         for served in settings.sessions:
             self._seen.setdefault(served.name, _sight_of(served.settings))
         self._watcher = Watcher(files, self._identity_changed, loop)
-        self._watcher.start()
+        # Its first look is taken. Listening costs a library, which must not keep the first clients waiting.
+        loop.call_later(_WATCH_AFTER_SECONDS, self._watcher.start)
         if before is not None:
             before.close()
 

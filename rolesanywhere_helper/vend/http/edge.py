@@ -10,10 +10,10 @@ import errno
 import functools
 import logging
 import socket
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rolesanywhere_helper.domain.serving import Peer
+from rolesanywhere_helper.frozen import dataclass
 from rolesanywhere_helper.protocol.http import Response
 from rolesanywhere_helper.protocol.http_rules import HostRule, plain_address
 from rolesanywhere_helper.protocol.imds import NETWORK

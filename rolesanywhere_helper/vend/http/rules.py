@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass, field
 
+from rolesanywhere_helper.frozen import dataclass, field
 from rolesanywhere_helper.protocol.http_rules import plain_address
 
 MOST_CONNECTIONS = 4096
