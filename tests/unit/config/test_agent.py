@@ -18,14 +18,14 @@ def find(flags: dict[str, object], environment: dict[str, str], text: str | None
     def read(path: str, _what: str) -> bytes | None:
         return text.encode() if text is not None and path == FILE else None
 
-    return find_agent_sockets(flags, Surroundings(environment, "/work"), read)
+    return find_agent_sockets(flags, Surroundings(environment, "/here"), read)
 
 
 @pytest.mark.parametrize(
     ("flags", "environment", "text", "expected"),
     [
-        ({"agent-socket": "flag.sock"}, {VARIABLE: "/e"}, NAMED, "/work/flag.sock"),
-        ({"agent-socket": ""}, {VARIABLE: "e"}, NAMED, "/work/e"),
+        ({"agent-socket": "flag.sock"}, {VARIABLE: "/e"}, NAMED, "/here/flag.sock"),
+        ({"agent-socket": ""}, {VARIABLE: "e"}, NAMED, "/here/e"),
         ({}, {VARIABLE: ""}, NAMED, "/file.sock"),
         ({"agent-socket": "/a"}, {}, "this is not TOML", "/a"),
     ],

@@ -85,7 +85,7 @@ def load(
     config: str | None = None,
 ) -> LoadedSettings:
     variables = {"HOME": "/home/me"} | dict(environment or {})
-    return load_session(flags, Surroundings(variables, "/work"), Files(files or {}), config)
+    return load_session(flags, Surroundings(variables, "/here"), Files(files or {}), config)
 
 
 # Flags, environment, file
@@ -94,10 +94,10 @@ def load(
 def test_flags_alone_are_enough_and_no_file_is_looked_at(complete: Flags) -> None:
     files = Files({OWN_FILE: "this is not TOML"})
 
-    loaded = load_session(complete, Surroundings({"HOME": "/home/me"}, "/work"), files)
+    loaded = load_session(complete, Surroundings({"HOME": "/home/me"}, "/here"), files)
 
-    assert loaded.settings.identity.certificate == "/work/host.pem"
-    assert loaded.settings.identity.private_key == "/work/host.key"
+    assert loaded.settings.identity.certificate == "/here/host.pem"
+    assert loaded.settings.identity.private_key == "/here/host.key"
     assert str(loaded.settings.spec.role_arn) == ROLE
     assert loaded.settings.spec.region == "eu-central-1"
     assert loaded.settings.spec.duration_seconds == 3600
@@ -243,7 +243,7 @@ def test_paths_in_the_file_are_relative_to_it() -> None:
 
 
 def test_a_tilde_without_a_home_is_an_error() -> None:
-    surroundings = Surroundings({}, "/work")
+    surroundings = Surroundings({}, "/here")
 
     with pytest.raises(ConfigurationError, match="HOME is not set"):
         load_session({"session": "deploy"}, surroundings, Files({SYSTEM_FILE: ONE}))
@@ -265,8 +265,8 @@ def test_the_first_file_wins_whole() -> None:
 @pytest.mark.parametrize(
     ("config", "environment", "expected"),
     [
-        ("a.toml", {"ROLESANYWHERE_HELPER_CONFIG": "b.toml"}, "/work/a.toml"),
-        (None, {"ROLESANYWHERE_HELPER_CONFIG": "b.toml"}, "/work/b.toml"),
+        ("a.toml", {"ROLESANYWHERE_HELPER_CONFIG": "b.toml"}, "/here/a.toml"),
+        (None, {"ROLESANYWHERE_HELPER_CONFIG": "b.toml"}, "/here/b.toml"),
         (None, {"XDG_CONFIG_HOME": "/xdg"}, "/xdg/rolesanywhere-helper/config.toml"),
         (None, {"XDG_CONFIG_HOME": "relative"}, OWN_FILE),
     ],
@@ -278,7 +278,7 @@ def test_where_the_file_is_looked_for(config: str | None, environment: dict[str,
 
 
 def test_a_file_that_was_named_must_be_there() -> None:
-    with pytest.raises(ConfigurationError, match=r"no configuration file /work/mine\.toml"):
+    with pytest.raises(ConfigurationError, match=r"no configuration file /here/mine\.toml"):
         load({"session": "deploy"}, None, {OWN_FILE: ONE}, "mine.toml")
 
 
@@ -386,7 +386,7 @@ AGENT = "[serve.agent]\nsocket = 'agent.sock'\n"
         ({"session": "deploy"}, {}, ONE + AGENT, "/home/me/.config/rolesanywhere-helper/agent.sock"),
         ({}, {}, ONE + AGENT, "/home/me/.config/rolesanywhere-helper/agent.sock"),
         ({"session": "deploy"}, {"ROLESANYWHERE_HELPER_AGENT_SOCKET": "/e"}, ONE + AGENT, "/e"),
-        ({"session": "deploy", "agent-socket": "a"}, {"ROLESANYWHERE_HELPER_AGENT_SOCKET": "/e"}, ONE, "/work/a"),
+        ({"session": "deploy", "agent-socket": "a"}, {"ROLESANYWHERE_HELPER_AGENT_SOCKET": "/e"}, ONE, "/here/a"),
         ({"session": "deploy", "agent-socket": "/a"}, {"AWS_ENDPOINT_URL_ROLESANYWHERE": "http://[::1]:1"}, ONE, "/a"),
         ({"session": "deploy", "agent-socket": "/a", "role-arn": ROLE}, {}, ONE, None),
         ({"session": "deploy", "agent-socket": "/a"}, {"ROLESANYWHERE_HELPER_REGION": "eu-west-1"}, ONE, None),
@@ -473,7 +473,7 @@ def test_no_verify_ssl_is_a_loud_warning(complete: Flags) -> None:
 
 def test_the_ca_bundle_is_read_only_where_there_is_tls(complete: Flags) -> None:
     files = Files({"/ca.pem": "x"})
-    surroundings = Surroundings({"AWS_CA_BUNDLE": "/ca.pem"}, "/work")
+    surroundings = Surroundings({"AWS_CA_BUNDLE": "/ca.pem"}, "/here")
 
     assert load_session(complete, surroundings, files).settings.connection.ca_bundle == "/ca.pem"
     assert files.asked == ["/ca.pem"]
@@ -482,7 +482,7 @@ def test_the_ca_bundle_is_read_only_where_there_is_tls(complete: Flags) -> None:
 
 
 def test_a_ca_bundle_that_is_not_there_is_an_error(complete: Flags) -> None:
-    with pytest.raises(UsageError, match=r"there is no CA bundle /work/ca\.pem"):
+    with pytest.raises(UsageError, match=r"there is no CA bundle /here/ca\.pem"):
         load(complete | {"ca-bundle": "ca.pem"})
 
 
@@ -492,8 +492,8 @@ def test_a_ca_bundle_that_is_not_there_is_an_error(complete: Flags) -> None:
 def test_no_variable_is_read_that_is_not_declared(complete: Flags) -> None:
     environment = Watched({"HOME": "/home/me"})
 
-    load_session({}, Surroundings(environment, "/work"), Files({OWN_FILE: ONE + "with-proxy = true\n"}))
-    load_session(complete | {"with-proxy": True}, Surroundings(environment, "/work"), Files({}))
+    load_session({}, Surroundings(environment, "/here"), Files({OWN_FILE: ONE + "with-proxy = true\n"}))
+    load_session(complete | {"with-proxy": True}, Surroundings(environment, "/here"), Files({}))
 
     assert environment.read <= VARIABLES
     assert {"HOME", "XDG_CONFIG_HOME", "https_proxy", "ROLESANYWHERE_HELPER_CONFIG"} <= environment.read
@@ -527,4 +527,4 @@ def test_the_fast_path_keys_on_every_variable_that_is_read() -> None:
     ],
 )
 def test_where_the_cache_is(environment: dict[str, str], expected: str | None) -> None:
-    assert Surroundings(environment, "/work").cache_directory == expected
+    assert Surroundings(environment, "/here").cache_directory == expected

@@ -16,7 +16,7 @@ CANARY = "CANARY-proxy-password"
 
 
 def chosen(environment: dict[str, str], endpoint: str = f"https://{HOST}") -> str | None:
-    return proxy_for(parse_endpoint(endpoint), Surroundings(environment, "/work"))
+    return proxy_for(parse_endpoint(endpoint), Surroundings(environment, "/here"))
 
 
 @pytest.mark.promise(65)
@@ -96,7 +96,7 @@ def test_what_is_no_proxy_is_refused_without_showing_it(text: str) -> None:
 
 @pytest.mark.promise(65, 72)
 def test_only_with_the_switch_and_then_the_log_says_so_without_the_password(complete: dict[str, str | bool]) -> None:
-    surroundings = Surroundings({"HTTPS_PROXY": f"http://me:{CANARY}@proxy:3128"}, "/work")
+    surroundings = Surroundings({"HTTPS_PROXY": f"http://me:{CANARY}@proxy:3128"}, "/here")
 
     without = load_session(complete, surroundings, lambda _path, _what: None)
     with_proxy = load_session(complete | {"with-proxy": True}, surroundings, lambda _path, _what: None)

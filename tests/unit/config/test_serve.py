@@ -101,7 +101,7 @@ def load(
     def read(path: str, _what: str) -> bytes | None:
         return text.encode() if text is not None and path == FILE else None
 
-    return load_serve(flags or {}, Surroundings(variables, "/work", is_root=is_root), read)
+    return load_serve(flags or {}, Surroundings(variables, "/here", is_root=is_root), read)
 
 
 def names(settings: ServeSettings) -> list[str]:
@@ -120,7 +120,7 @@ def test_flags_alone_serve_imds_on_loopback(complete: Flags) -> None:
 
     assert names(settings) == ["default"]
     assert settings.imds == (ImdsSettings("default", "default", (Listener("127.0.0.1", 9911),)),)
-    assert settings.sessions[0].settings.identity.private_key == "/work/host.key"
+    assert settings.sessions[0].settings.identity.private_key == "/here/host.key"
     assert settings.sessions[0].access == AccessSettings()
     assert (settings.containers, settings.agent, settings.metrics, settings.ready_file) == ((), None, None, None)
     assert settings.consulted == ()
@@ -152,10 +152,10 @@ def test_what_flags_can_say(complete: Flags) -> None:
         Listener("127.0.0.1", 9000, hop_limit=2),
         Listener("::1", 9000, hop_limit=2),
     )
-    assert settings.agent == AgentSettings("/work/agent.sock")
+    assert settings.agent == AgentSettings("/here/agent.sock")
     assert settings.sessions[0].access == AccessSettings(("alice", "1000"), ("deployers",))
     assert settings.metrics == Listener("127.0.0.1", 9100, hop_limit=2)
-    assert settings.ready_file == "/work/ready.json"
+    assert settings.ready_file == "/here/ready.json"
     assert settings.start_jitter_seconds == 300
 
 
