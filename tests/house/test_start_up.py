@@ -138,6 +138,15 @@ def test_a_link_to_the_command_leads_to_it(warm: Installed, emulated: Emulated, 
     assert len(emulated.create_session_calls()) == 1
 
 
+def test_the_launcher_finds_itself_without_a_slash(warm: Installed, emulated: Emulated) -> None:
+    done = subprocess.run(
+        ["sh", "rolesanywhere-helper", "version"], cwd=warm.bin, env=warm.environment, capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()
+    assert len(emulated.create_session_calls()) == 1
+
+
 def test_without_a_virtual_environment_the_other_script_answers(
     warm: Installed, emulated: Emulated, tmp_path: Path
 ) -> None:

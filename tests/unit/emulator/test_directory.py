@@ -57,6 +57,16 @@ def test_the_directory_and_its_secrets_are_private_from_birth(tmp_path: Path) ->
     assert set(modes.values()) == {0o600}
 
 
+def test_directories_that_are_made_on_the_way_are_private_too(tmp_path: Path) -> None:
+    """Otherwise a umask of 002 would make the emulator's own configuration one that the client refuses."""
+    old = os.umask(0o002)
+    try:
+        prepare(Settings(tmp_path / "a" / "b" / "new"), 1_800_000_000)
+    finally:
+        os.umask(old)
+    assert [(tmp_path / part).stat().st_mode & 0o777 for part in ("a", "a/b", "a/b/new")] == [0o700, 0o700, 0o700]
+
+
 def test_the_announcement_and_the_configuration_agree(bench: Bench, tmp_path: Path) -> None:
     told = bench.emulator.announcement
     directory = tmp_path / "emulator"
