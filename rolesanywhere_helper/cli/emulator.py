@@ -20,6 +20,7 @@ EXAMPLE = """\
   rolesanywhere-helper credential-process --config /tmp/roles-anywhere/config.toml"""
 
 _HIGHEST_PORT = 65_535
+_LARGEST_QUOTA = 1_000_000
 
 
 def add_flags(parser: ArgumentParser) -> None:
@@ -30,6 +31,13 @@ def add_flags(parser: ArgumentParser) -> None:
     add_switch(parser, "tls", "serve https, with a certificate for 127.0.0.1 and localhost")
     parser.add_argument("--ca", metavar="FILE", action="append", help="add a trust anchor for this CA (repeatable)")
     add_switch(parser, "lenient", "accept what the service only flags in CloudTrail")
+    add_switch(parser, "in-memory", "forget at the end what was changed in the accounts")
+    parser.add_argument(
+        "--quota-per-second",
+        dest="quota-per-second",
+        metavar="NUMBER",
+        help="throttle CreateSession; the service's quota is 10 (default: none)",
+    )
 
 
 def run(invocation: Invocation) -> int:
@@ -53,6 +61,8 @@ def run(invocation: Invocation) -> int:
         tls=given.get("tls") is True,
         extra_cas=tuple(cas) if isinstance(cas, list) else (),
         lenient=given.get("lenient") is True,
+        in_memory=given.get("in-memory") is True,
+        quota_per_second=_quota(given.get("quota-per-second")),
     )
     server_module().serve_forever(settings, lambda line: write_stdout(f"{line}\n".encode()))
     return 0
@@ -72,6 +82,18 @@ def server_module() -> ModuleType:
             raise
         raise MissingExtraError.named("the emulator", "emulator") from None
     return server
+
+
+def _quota(given: object) -> float | None:
+    if given is None:
+        return None
+    try:
+        quota = float(str(given))
+    except ValueError:
+        quota = 0.0
+    if not 0 < quota <= _LARGEST_QUOTA:
+        raise InvalidParameterError(f"this is no quota: {given!a}", "give --quota-per-second a number, such as 10")
+    return quota
 
 
 def _port(text: str) -> int:

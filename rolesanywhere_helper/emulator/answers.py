@@ -1,13 +1,17 @@
-"""What goes back: an answer, or a refusal that becomes one in the form of its protocol (rest-json, or STS's XML)."""
+"""What goes back: an answer, or a refusal that becomes one in the form of its protocol (rest-json or query)."""
 
 from __future__ import annotations
 
 import json
 import uuid
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape
 
-_STS_NAMESPACE = "https://sts.amazonaws.com/doc/2011-06-15/"
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+STS_NAMESPACE = "https://sts.amazonaws.com/doc/2011-06-15/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +31,20 @@ class Refusal(Exception):  # noqa: N818 - a verdict of the service, not an error
     it, a developer wants to know). Neither holds a secret.
     """
 
-    def __init__(self, kind: str, message: str, status: int = 403, reason: str | None = None) -> None:
+    def __init__(
+        self,
+        kind: str,
+        message: str,
+        status: int = 403,
+        reason: str | None = None,
+        headers: tuple[tuple[str, str], ...] = (),
+    ) -> None:
         super().__init__(message)
         self.kind = kind
         self.message = message
         self.status = status
         self.reason = reason
+        self.headers = headers
 
 
 def access_denied(message: str, reason: str | None = None) -> Refusal:
@@ -45,6 +57,11 @@ def invalid(message: str) -> Refusal:
     return Refusal("ValidationException", message, 400)
 
 
+def not_found(message: str) -> Refusal:
+    """Refuse what names something that there is not: 404 ResourceNotFoundException."""
+    return Refusal("ResourceNotFoundException", message, 404)
+
+
 def json_answer(status: int, document: object) -> Answer:
     """Answer with a JSON document."""
     return Answer(status, json.dumps(document).encode("utf-8"))
@@ -53,29 +70,37 @@ def json_answer(status: int, document: object) -> Answer:
 def json_refusal(refusal: Refusal) -> Answer:
     """Put a refusal in rest-json's form: the type in a header, the text in the body."""
     body = json.dumps({"message": refusal.message}).encode("utf-8")
-    return Answer(refusal.status, body, headers=(("X-Amzn-ErrorType", refusal.kind),))
+    return Answer(refusal.status, body, headers=(("X-Amzn-ErrorType", refusal.kind), *refusal.headers))
 
 
-def xml_answer(action: str, result: dict[str, object]) -> Answer:
-    """Answer as STS does: ``<ActionResponse><ActionResult>…</ActionResult><ResponseMetadata>…``."""
-    inner = f"<{action}Result>{_elements(result)}</{action}Result>"
+def xml_answer(action: str, result: Mapping[str, object] | None, namespace: str = STS_NAMESPACE) -> Answer:
+    """Answer in the query protocol: ``<ActionResponse><ActionResult>…</ActionResult><ResponseMetadata>…``.
+
+    A list becomes ``<member>`` elements. Without a result there is no ``<ActionResult>`` (as IAM does it).
+    """
+    inner = "" if result is None else f"<{action}Result>{_elements(result)}</{action}Result>"
     metadata = f"<ResponseMetadata><RequestId>{uuid.uuid4()}</RequestId></ResponseMetadata>"
-    text = f'<{action}Response xmlns="{_STS_NAMESPACE}">{inner}{metadata}</{action}Response>'
+    text = f'<{action}Response xmlns="{namespace}">{inner}{metadata}</{action}Response>'
     return Answer(200, text.encode("utf-8"), "text/xml")
 
 
-def xml_refusal(refusal: Refusal) -> Answer:
-    """Put a refusal in STS's form."""
+def xml_refusal(refusal: Refusal, namespace: str = STS_NAMESPACE) -> Answer:
+    """Put a refusal in the query protocol's form."""
     error = _elements({"Type": "Sender", "Code": refusal.kind, "Message": refusal.message})
     text = (
-        f'<ErrorResponse xmlns="{_STS_NAMESPACE}"><Error>{error}</Error>'
+        f'<ErrorResponse xmlns="{namespace}"><Error>{error}</Error>'
         f"<RequestId>{uuid.uuid4()}</RequestId></ErrorResponse>"
     )
-    return Answer(refusal.status, text.encode("utf-8"), "text/xml")
+    return Answer(refusal.status, text.encode("utf-8"), "text/xml", refusal.headers)
 
 
-def _elements(content: dict[str, object]) -> str:
-    return "".join(
-        f"<{name}>{_elements(value) if isinstance(value, dict) else escape(str(value))}</{name}>"
-        for name, value in content.items()
-    )
+def _elements(content: Mapping[str, object]) -> str:
+    return "".join(f"<{name}>{_element(value)}</{name}>" for name, value in content.items() if value is not None)
+
+
+def _element(value: object) -> str:
+    if isinstance(value, dict):
+        return _elements(value)
+    if isinstance(value, list | tuple):
+        return "".join(f"<member>{_element(one)}</member>" for one in value)
+    return escape(str(value).lower() if isinstance(value, bool) else str(value))

@@ -10,12 +10,14 @@ class Arrival:
     """One HTTP request: ``target`` is path and query as they stood in the request line, headers are in their order.
 
     The body is as sent (no decoding), and left out of ``repr`` with the headers, which hold tokens and signatures.
+    ``remote`` is the address that it came from.
     """
 
     method: str
     target: str
     headers: tuple[tuple[bytes, bytes], ...] = field(repr=False)
     body: bytes = field(repr=False)
+    remote: str = "127.0.0.1"
 
     @property
     def path(self) -> str:

@@ -62,10 +62,16 @@ def require_path(
         Refusal: there is none.
 
     """
-    roots = set(anchors)
-    others = set(chain) - roots - {leaf}
-    if not _reaches(leaf, roots, others, 0, now):
+    if not has_path(leaf, chain, anchors, now):
         raise access_denied(UNTRUSTED, "no path of valid CA certificates leads from the leaf to the trust anchor")
+
+
+def has_path(
+    leaf: x509.Certificate, chain: Iterable[x509.Certificate], anchors: Iterable[x509.Certificate], now: float
+) -> bool:
+    """Tell whether a path leads from the leaf through the chain to one of the anchors."""
+    roots = set(anchors)
+    return _reaches(leaf, roots, set(chain) - roots - {leaf}, 0, now)
 
 
 def require_usable_leaf(leaf: x509.Certificate, now: float) -> None:
@@ -92,10 +98,26 @@ def require_ca(certificate: x509.Certificate) -> None:
         raise invalid(INCORRECT_CA)
 
 
+def bundle_of(pem: str) -> list[x509.Certificate]:
+    """Read a trust anchor's certificates.
+
+    Raises:
+        Refusal: ValidationException; the text holds no certificate that can be read, or one that is no CA.
+
+    """
+    try:
+        bundle = x509.load_pem_x509_certificates(pem.encode("utf-8"))
+        for certificate in bundle:
+            _read_through(certificate)
+    except (ValueError, *_UNREADABLE):
+        raise invalid("Unable to parse certificate data: PEM certificates are expected") from None
+    return bundle
+
+
 def common_name(certificate: x509.Certificate) -> str | None:
     """Return the subject's first CN."""
     names = certificate.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
-    return _text(names[0].value) if names else None
+    return name_text(names[0].value) if names else None
 
 
 def _read_through(certificate: x509.Certificate) -> None:
@@ -193,5 +215,6 @@ def _extension(certificate: x509.Certificate, kind: type[_Kind]) -> _Kind | None
         return None
 
 
-def _text(value: str | bytes) -> str:
+def name_text(value: str | bytes) -> str:
+    """Return an attribute's value as text."""
     return value if isinstance(value, str) else value.decode("utf-8", "replace")

@@ -1,8 +1,9 @@
 """CreateSession: ``POST /sessions``, from the request as it arrived to a session or the documented refusal.
 
-The order of the checks: the signature over what arrived, the parameters, the trust anchor and the path to it, the leaf,
-then profile, role, session name and duration. Texts are those of the live service where one is known. The HTTP status
-of an unknown trust anchor is not; it is 403 here, like everything else.
+The order of the checks: the signature over what arrived, the parameters, the trust anchor and the path to it,
+revocation, the leaf, then profile, session name, session tags, the role's trust policy and the duration. Texts are
+those of the live service where one is known. The HTTP status of an unknown trust anchor is not; it is 403 here, like
+everything else.
 """
 
 from __future__ import annotations
@@ -13,18 +14,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
-from cryptography import x509
-
-from rolesanywhere_helper.emulator import certificates, session_tags
+from rolesanywhere_helper.emulator import certificates, circumstances, revocation, session_tags, trust_policies
 from rolesanywhere_helper.emulator.answers import Refusal, access_denied, invalid
 from rolesanywhere_helper.emulator.issuing import Grant, new_access_key_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from cryptography import x509
+
     from rolesanywhere_helper.emulator.arrival import Arrival
     from rolesanywhere_helper.emulator.issuing import IssuedCredentials
-    from rolesanywhere_helper.emulator.state import Profile, Role, State
+    from rolesanywhere_helper.emulator.state import Profile, State, TrustAnchor
 
 ARN_NAMES = ("trustAnchorArn", "profileArn", "roleArn")
 SHORTEST_SECONDS = 900
@@ -33,6 +34,15 @@ _SESSION_NAME = re.compile(r"[\w+=,.@-]{2,64}", re.ASCII)
 _MOST_PROPERTIES = 50
 _LONGEST_PROPERTY = 200
 _LONGEST_CN_WITH_PREFIX = 61
+SELF_SIGNED = "SELF_SIGNED_REPOSITORY"
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """When, in seconds since the epoch, and from which address a request came."""
+
+    now: float
+    remote: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,39 +79,76 @@ def read_parameters(arrival: Arrival) -> Parameters:
     )
 
 
-def authorize(
+def account_asked_for(parameters: Parameters) -> str:
+    """Return the account whose quota a request counts against: that of the trust anchor's ARN."""
+    parts = parameters.trust_anchor_arn.split(":")
+    return parts[4] if len(parts) > len(("arn", "partition", "service", "region")) else ""
+
+
+def trusted_anchor(
     state: State, parameters: Parameters, leaf: x509.Certificate, chain: tuple[x509.Certificate, ...], now: float
+) -> TrustAnchor:
+    """Return the trust anchor, to which a path leads from the leaf. ``now`` is in seconds since the epoch.
+
+    Raises:
+        Refusal: there is no such anchor, or no path to it.
+
+    """
+    anchor = state.find_anchor(parameters.trust_anchor_arn)
+    if anchor is None or not anchor.enabled:
+        reason = None if anchor is None else "the trust anchor is disabled"
+        raise access_denied("Specified Trust Anchor wasn't found.", reason)
+    if certificates.is_weak(leaf):
+        # A weak signature is no step of any path: the leaf's own fault must be named first.
+        certificates.require_usable_leaf(leaf, now)
+    bundle = certificates.bundle_of(anchor.bundle_pem) if anchor.bundle_pem else []
+    if anchor.source_type == SELF_SIGNED and leaf in bundle:
+        return anchor
+    certificates.require_path(leaf, chain, bundle, now)
+    lists = [crl.data for crl in state.crls if crl.trust_anchor_arn == anchor.arn and crl.enabled]
+    unrevoked = [certificate for certificate in chain if not revocation.is_revoked(certificate, lists)]
+    if revocation.is_revoked(leaf, lists) or not certificates.has_path(leaf, unrevoked, bundle, now):
+        raise access_denied("Certificate revoked")
+    return anchor
+
+
+def authorize(
+    state: State, parameters: Parameters, leaf: x509.Certificate, anchor: TrustAnchor, moment: Moment
 ) -> Grant:
-    """Decide whether the holder of the leaf gets the session. ``now`` is in seconds since the epoch.
+    """Decide whether the holder of a leaf that leads to the anchor gets the session.
 
     Raises:
         Refusal: it does not.
 
     """
-    anchor = state.find_anchor(parameters.trust_anchor_arn)
-    if anchor is None or not anchor.enabled:
-        raise access_denied("Specified Trust Anchor wasn't found.")
-    bundle = x509.load_pem_x509_certificates(anchor.bundle_pem.encode("ascii"))
-    if not certificates.is_weak(leaf):
-        # A weak signature is no step of any path: the leaf's own fault must be named first.
-        certificates.require_path(leaf, chain, bundle, now)
-    certificates.require_usable_leaf(leaf, now)
+    certificates.require_usable_leaf(leaf, moment.now)
     profile = _require_profile(state, parameters)
-    role = _require_role(state, parameters, leaf, state.anchor_arn(anchor))
     seconds = min(profile.duration_seconds, parameters.duration_seconds or profile.duration_seconds)
+    session_name = parameters.role_session_name or f"{leaf.serial_number:x}"
+    failure = session_tags.unmappable(leaf, profile.attribute_mappings)
+    if failure is not None:
+        raise _cannot_assume(parameters.role_arn, failure)
+    role = state.find_role(parameters.role_arn)
+    if role is None:
+        raise _cannot_assume(parameters.role_arn, reason="there is no such role")
+    tags = session_tags.mapped(leaf, profile.attribute_mappings)
+    request = circumstances.Request(
+        role, session_name, moment.now, state.region, moment.remote, source_identity(leaf), tags
+    )
+    _require_trust(request, anchor)
     if seconds > role.max_session_seconds:
         raise _cannot_assume(
             role.arn, "The requested DurationSeconds exceeds the MaxSessionDuration set for this role."
         )
-    session_name = parameters.role_session_name or f"{leaf.serial_number:x}"
     return Grant(
         access_key_id=new_access_key_id(),
         role_arn=role.arn,
         role_id=role.role_id,
         session_arn=role.session_arn(session_name),
         session_name=session_name,
-        source_identity=source_identity(leaf),
-        expires_at=int(now) + seconds,
+        source_identity=request.source_identity,
+        expires_at=int(moment.now) + seconds,
+        tags=tags,
     )
 
 
@@ -121,7 +168,7 @@ def response(grant: Grant, credentials: IssuedCredentials, expiration: str, subj
             {
                 "assumedRoleUser": {
                     "arn": grant.session_arn,
-                    "assumedRoleId": f"{grant.role_id}:{grant.session_name}",
+                    "assumedRoleId": grant.user_id,
                 },
                 "credentials": {
                     "accessKeyId": credentials.access_key_id,
@@ -141,7 +188,8 @@ def response(grant: Grant, credentials: IssuedCredentials, expiration: str, subj
 def _require_profile(state: State, parameters: Parameters) -> Profile:
     profile = state.find_profile(parameters.profile_arn)
     if profile is None or not profile.enabled or not profile.role_arns:
-        raise access_denied("Invalid or empty profile provided.")
+        reason = "there is no such profile" if profile is None else "the profile is disabled, or lists no role"
+        raise access_denied("Invalid or empty profile provided.", reason)
     if parameters.role_arn not in profile.role_arns:
         raise access_denied("Requested Role isn't one of those listed in the Profile.")
     if parameters.role_session_name is not None and not profile.accept_role_session_name:
@@ -151,20 +199,19 @@ def _require_profile(state: State, parameters: Parameters) -> Profile:
     return profile
 
 
-def _require_role(state: State, parameters: Parameters, leaf: x509.Certificate, anchor_arn: str) -> Role:
-    role = state.find_role(parameters.role_arn)
-    if role is None or not role.trusts_roles_anywhere:
-        raise _cannot_assume(parameters.role_arn)
-    if role.trusted_anchors and anchor_arn not in role.trusted_anchors:
-        raise _cannot_assume(role.arn)
-    tags = session_tags.unmappable(leaf)
-    if tags is not None:
-        raise _cannot_assume(role.arn, tags)
-    return role
+def _require_trust(request: circumstances.Request, anchor: TrustAnchor) -> None:
+    if len(request.tags) > session_tags.MOST_TAGS:
+        raise _cannot_assume(request.role.arn, reason=f"more than {session_tags.MOST_TAGS} session tags")
+    tagging = (trust_policies.TAG_SESSION,) if request.tags else ()
+    actions = (trust_policies.ASSUME_ROLE, *tagging, trust_policies.SET_SOURCE_IDENTITY)
+    call = circumstances.of_service(request, anchor.arn)
+    reason = trust_policies.why_not(request.role.trust_policy, call, actions)
+    if reason is not None:
+        raise _cannot_assume(request.role.arn, reason=reason)
 
 
-def _cannot_assume(role_arn: str, why: str = "") -> Refusal:
-    return access_denied(f"Unable to assume role for {role_arn}. {why}".rstrip())
+def _cannot_assume(role_arn: str, why: str = "", reason: str | None = None) -> Refusal:
+    return access_denied(f"Unable to assume role for {role_arn}. {why}".rstrip(), reason)
 
 
 def _read_body(body: bytes) -> dict[str, Any]:

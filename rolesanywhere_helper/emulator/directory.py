@@ -1,7 +1,9 @@
 """What the emulator's directory holds, made on the first start and used again on later ones.
 
 =============================  ==============================================================================
-``state.json``                 the account: trust anchors, profiles, roles, and a secret
+``state.json``                 the accounts: trust anchors, profiles, CRLs, subjects, roles, and a secret
+``admin-credentials.json``     the access keys of the two accounts' administrators
+``aws-config``                 an AWS configuration file with a profile for each of them, written at every start
 ``ca.pem, ca.key``             the CA of the first trust anchor
 ``client.pem, client.key``     a client's certificate and RSA key; ``client-ec`` the same with an EC key
 ``tls-ca.*, tls.*``            with TLS: a CA, and the server's certificate for 127.0.0.1 and localhost
@@ -14,6 +16,7 @@ All are private from birth. Certificates that have expired, or have less than a 
 from __future__ import annotations
 
 import json
+import re
 import uuid
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,15 +26,18 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
 
-from rolesanywhere_helper.emulator import certificates
+from rolesanywhere_helper.emulator import certificates, state_file
 from rolesanywhere_helper.emulator import state as states
 from rolesanywhere_helper.emulator.answers import Refusal
 from rolesanywhere_helper.emulator.files import make_private_directory, write_private
+from rolesanywhere_helper.emulator.keys import administrator_keys
 from rolesanywhere_helper.errors import ConfigurationError
 from rolesanywhere_helper.pki.certificates import CertificateAuthority, LeafRequest, Validity
 from rolesanywhere_helper.pki.keys import KeyKind
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from rolesanywhere_helper.emulator.settings import Settings
     from rolesanywhere_helper.emulator.state import State, TrustAnchor
 
@@ -39,6 +45,7 @@ _CA_DAYS = 3_650
 _LEAF_DAYS = 365
 _SECONDS_A_DAY = 86_400
 _ORGANIZATION = "rolesanywhere-helper emulator"
+PROFILES = ("emulator-admin", "emulator-other-admin")
 TLS_NAMES = ("127.0.0.1", "localhost", "::1")
 
 
@@ -59,7 +66,7 @@ class Directory:
             OSError: it could not be written; the old one stands.
 
         """
-        write_private(self.file("state.json"), states.to_json(state))
+        write_private(self.file("state.json"), state_file.to_json(state))
 
 
 def prepare(settings: Settings, now: float) -> tuple[Directory, State]:
@@ -72,7 +79,7 @@ def prepare(settings: Settings, now: float) -> tuple[Directory, State]:
     directory = Directory(settings.directory.absolute())
     try:
         make_private_directory(directory.path)
-        state = _load(directory) or _new(settings)
+        state = _load(directory) or states.new_state(settings.region, settings.account, now)
         # First, so that a start that was killed here leaves a directory that the next one recognises.
         directory.persist(state)
         ca = _ensure_ca(directory, "ca", f"{_ORGANIZATION} CA", now)
@@ -80,8 +87,9 @@ def prepare(settings: Settings, now: float) -> tuple[Directory, State]:
         _ensure_leaf(directory, "client-ec", ca, _client(KeyKind.P_256, now), now)
         if settings.tls:
             _ensure_tls(directory, now)
-        state = _with_anchors(state, ca, settings)
+        state = _with_anchors(state, ca, settings, now)
         directory.persist(state)
+        _write_administrators(directory, state)
     except OSError as error:
         raise ConfigurationError(
             f"the emulator's directory {directory.path} cannot be used: {error.strerror}",
@@ -112,18 +120,40 @@ def write_config(directory: Directory, state: State, endpoint: str, *, tls: bool
     write_private(directory.file("config.toml"), text.encode("utf-8"))
 
 
+def write_aws_config(directory: Directory, state: State, endpoint: str, *, tls: bool) -> None:
+    """Write an AWS configuration file whose profiles are the administrators.
+
+    Raises:
+        OSError: it could not be written.
+
+    """
+    lines = ["# Written by the emulator at every start."]
+    for profile, key in zip(PROFILES, administrator_keys(state), strict=True):
+        lines += [
+            "",
+            f"[profile {profile}]",
+            f"region = {state.region}",
+            f"endpoint_url = {endpoint}",
+            f"aws_access_key_id = {key.access_key_id}",
+            f"aws_secret_access_key = {key.secret_access_key}",
+            *([f"ca_bundle = {directory.file('tls-ca.pem')}"] if tls else []),
+        ]
+    write_private(directory.file("aws-config"), "\n".join([*lines, ""]).encode("utf-8"))
+
+
 def first_arns(state: State) -> dict[str, str]:
     """Return the ARNs of the trust anchor, the profile and the role that the directory was made with."""
+    origin = state.origin
     return {
-        "trustAnchorArn": state.anchor_arn(state.trust_anchors[0]),
-        "profileArn": state.profile_arn(state.profiles[0]),
-        "roleArn": state.roles[0].arn,
+        "trustAnchorArn": origin.trust_anchor_arn,
+        "profileArn": origin.profile_arn,
+        "roleArn": origin.role_arn,
     }
 
 
 def extra_anchor_arns(state: State, settings: Settings) -> dict[str, str]:
     """Return the ARN that each ``--ca`` file, as the user wrote it, became."""
-    by_source = {anchor.source: state.anchor_arn(anchor) for anchor in state.trust_anchors}
+    by_source = {anchor.source: anchor.arn for anchor in state.trust_anchors}
     return {file: by_source[str(Path(file).resolve())] for file in settings.extra_cas}
 
 
@@ -145,29 +175,35 @@ def _load(directory: Directory) -> State | None:
             ) from None
         return None
     try:
-        return states.from_json(text)
+        return state_file.from_json(text)
     except ValueError as error:
         raise ConfigurationError(
             f"{directory.file('state.json')} cannot be read: {error}", "remove the directory; it is made again"
         ) from error
 
 
-def _new(settings: Settings) -> State:
-    anchor = states.TrustAnchor(str(uuid.uuid4()), "emulator", "")
-    return states.new_state(settings.region, settings.account, anchor)
-
-
-def _with_anchors(state: State, ca: CertificateAuthority, settings: Settings) -> State:
+def _with_anchors(state: State, ca: CertificateAuthority, settings: Settings, now: float) -> State:
     """Bring the bundles up to date with the files; what an earlier run added with ``--ca`` counts no longer."""
-    first = replace(state.trust_anchors[0], bundle_pem=ca.pem.decode("ascii"))
+    state = replace(state, own_ca_pem=ca.pem.decode("ascii"))
     extra = {str(Path(file).resolve()): file for file in settings.extra_cas}
-    others = [anchor for anchor in state.trust_anchors[1:] if anchor.source is None]
-    return replace(
-        state, trust_anchors=(first, *(_extra_anchor(first, path, file) for path, file in extra.items()), *others)
+    kept = [_up_to_date(state, anchor) for anchor in state.trust_anchors if anchor.source is None]
+    first, others = (
+        [anchor for anchor in kept if (anchor.arn == state.origin.trust_anchor_arn) is of] for of in (True, False)
     )
+    added: list[TrustAnchor] = []
+    for path, file in extra.items():
+        aliases = {anchor.alias_name for anchor in (*kept, *added)}
+        added.append(_extra_anchor(state, path, file, aliases, now))
+    return replace(state, trust_anchors=(*first, *added, *others))
 
 
-def _extra_anchor(first: TrustAnchor, path: str, file: str) -> TrustAnchor:
+def _up_to_date(state: State, anchor: TrustAnchor) -> TrustAnchor:
+    if anchor.acm_pca_arn is not None:
+        return replace(anchor, bundle_pem=state.certificate_of_private_authority(anchor.acm_pca_arn))
+    return replace(anchor, bundle_pem=state.own_ca_pem) if anchor.arn == state.origin.trust_anchor_arn else anchor
+
+
+def _extra_anchor(state: State, path: str, file: str, aliases: Collection[str | None], now: float) -> TrustAnchor:
     try:
         text = Path(path).read_bytes()
         bundle = x509.load_pem_x509_certificates(text)
@@ -181,9 +217,27 @@ def _extra_anchor(first: TrustAnchor, path: str, file: str) -> TrustAnchor:
             "give PEM certificates with basicConstraints CA:TRUE and keyUsage keyCertSign",
         ) from error
     # The same file is the same trust anchor at every start, without being remembered.
-    identifier = uuid.uuid5(uuid.UUID(first.identifier), path)
+    identifier = uuid.uuid5(uuid.UUID(states.identifier_of(state.origin.trust_anchor_arn)), path)
     pem = b"".join(certificate.public_bytes(serialization.Encoding.PEM) for certificate in bundle)
-    return states.TrustAnchor(str(identifier), Path(path).stem, pem.decode("ascii"), source=path)
+    name = re.sub(r"[^A-Za-z0-9_-]", "-", Path(path).stem)
+    return states.TrustAnchor(
+        state.arn(state.account, f"trust-anchor/{identifier}"),
+        name,
+        pem.decode("ascii"),
+        source=path,
+        alias_name=name if name[:1].isalpha() and name not in aliases else None,
+        created_at=now,
+        updated_at=now,
+    )
+
+
+def _write_administrators(directory: Directory, state: State) -> None:
+    own, other = (
+        {"account": key.account, "accessKeyId": key.access_key_id, "secretAccessKey": key.secret_access_key}
+        for key in administrator_keys(state)
+    )
+    document = {**own, "region": state.region, "otherAccount": other}
+    write_private(directory.file("admin-credentials.json"), json.dumps(document, indent=2).encode("utf-8"))
 
 
 def _client(key: KeyKind, now: float) -> LeafRequest:

@@ -74,7 +74,8 @@ async def close(runner: web.AppRunner) -> None:
 
 def _application(service: Service, sleep: Callable[[float], Awaitable[None]]) -> web.Application:
     async def handle(request: web.Request) -> web.StreamResponse:
-        arrival = Arrival(request.method, request.raw_path, tuple(request.raw_headers), await request.read())
+        body, remote = await request.read(), request.remote or ""
+        arrival = Arrival(request.method, request.raw_path, tuple(request.raw_headers), body, remote)
         if arrival.path.startswith(control.PREFIX):
             return await _send(request, Reply(control.answer(arrival, service)), service.now())
         reply = service.handle(arrival)

@@ -13,7 +13,7 @@
 ``truncate``          break the connection after half of the body
 ``expiresInSeconds``  credentials expire after so many seconds, whatever was asked for; may be negative
 ``times``             for so many requests; until cleared if absent
-``operation``         ``CreateSession`` (if absent), ``AssumeRole`` or ``GetCallerIdentity``
+``operation``         ``CreateSession`` (if absent), or any other operation that is played here
 ====================  ======================================================================================
 """
 
@@ -22,10 +22,12 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
+from rolesanywhere_helper.emulator import iam, management
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-OPERATIONS = ("CreateSession", "AssumeRole", "GetCallerIdentity")
+OPERATIONS = ("CreateSession", "AssumeRole", "GetCallerIdentity", *management.OPERATIONS, *iam.ACTIONS)
 _KINDS = {
     400: "ValidationException",
     403: "AccessDeniedException",

@@ -13,6 +13,7 @@ import hmac
 import json
 import secrets
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 _ACCESS_KEY_ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 _ACCESS_KEY_RANDOM = 16
@@ -24,7 +25,10 @@ _SHORTEST_CLAIMS = 512
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What a set of credentials stands for. ``expires_at`` is in seconds since the epoch."""
+    """What a set of credentials stands for. ``expires_at`` is in seconds since the epoch.
+
+    ``session_arn`` is who calls. An administrator is no role's session: its ``role_arn`` is empty.
+    """
 
     access_key_id: str
     role_arn: str
@@ -33,6 +37,18 @@ class Grant:
     session_name: str
     source_identity: str | None
     expires_at: int
+    tags: tuple[tuple[str, str], ...] = ()
+    transitive_tag_keys: tuple[str, ...] = ()
+
+    @property
+    def account(self) -> str:
+        """The account that it is good for."""
+        return self.session_arn.split(":")[4]
+
+    @property
+    def user_id(self) -> str:
+        """The unique id, as STS tells it."""
+        return f"{self.role_id}:{self.session_name}" if self.role_arn else self.role_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +85,21 @@ class Issuer:
         mac, claims = sealed[:_MAC_BYTES], sealed[_MAC_BYTES:]
         if not hmac.compare_digest(mac, self._mac(b"token", claims)):
             return None
-        grant = Grant(**json.loads(claims))
+        grant = _read(json.loads(claims))
         return grant if grant.access_key_id == access_key_id else None
+
+    def derived_id(self, prefix: str, name: str) -> str:
+        """Derive an id of AWS's form: a prefix of four letters, and 16 characters."""
+        digest = self._mac(prefix.encode("ascii"), name.encode("utf-8"))
+        return prefix + base64.b32encode(digest)[:_ACCESS_KEY_RANDOM].decode("ascii")
 
     def _mac(self, purpose: bytes, content: bytes) -> bytes:
         return hmac.digest(self._key, purpose + b"\0" + content, hashlib.sha256)
+
+
+def _read(claims: dict[str, Any]) -> Grant:
+    tags = tuple((key, value) for key, value in claims.pop("tags", ()))
+    return Grant(**claims | {"tags": tags, "transitive_tag_keys": tuple(claims.pop("transitive_tag_keys", ()))})
 
 
 def new_access_key_id() -> str:

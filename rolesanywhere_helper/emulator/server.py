@@ -21,9 +21,11 @@ from rolesanywhere_helper.emulator.directory import (
     extra_anchor_arns,
     first_arns,
     prepare,
+    write_aws_config,
     write_config,
 )
 from rolesanywhere_helper.emulator.faults import parse_fault
+from rolesanywhere_helper.emulator.keys import administrator_keys
 from rolesanywhere_helper.emulator.service import Service
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
+    from rolesanywhere_helper.emulator.keys import AdministratorKey
     from rolesanywhere_helper.emulator.settings import Settings
     from rolesanywhere_helper.emulator.state import State
 
@@ -51,8 +54,12 @@ class RunningEmulator:
     _runner: web.AppRunner
 
     async def stop(self) -> None:
-        """Stop listening and close every connection."""
+        """Stop listening, close every connection, and write down what is not written yet."""
         await edge.close(self._runner)
+        try:
+            self.service.save()
+        except OSError as error:
+            _log.warning("the emulator's accounts could not be written: %s", error.strerror)
 
 
 async def start(
@@ -69,7 +76,8 @@ async def start(
     if not control.is_loopback(settings.host):
         _log.warning("the emulator listens on %s: whoever reaches it can have its credentials", settings.host)
     directory, state = prepare(settings, now())
-    service = Service(state, now, directory.persist, lenient=settings.lenient)
+    persist = _forget if settings.in_memory else directory.persist
+    service = Service(state, now, persist, lenient=settings.lenient, quota_per_second=settings.quota_per_second)
     runner = edge.new_runner(service, sleep)
     await runner.setup()
     try:
@@ -77,6 +85,7 @@ async def start(
         port = await edge.listen(runner, settings.host, settings.port, tls)
         endpoint = _endpoint(settings, port)
         write_config(directory, state, endpoint, tls=settings.tls)
+        write_aws_config(directory, state, endpoint, tls=settings.tls)
     except BaseException:
         await edge.close(runner)
         raise
@@ -110,6 +119,11 @@ class Running:
         """The account as it is now."""
         return self._emulator.service.state
 
+    @property
+    def administrators(self) -> tuple[AdministratorKey, ...]:
+        """The access keys of the administrators: of the first account, and of the other one."""
+        return administrator_keys(self.state)
+
     def change_state(self, change: Callable[[State], State]) -> State:
         """Change the account, and persist it.
 
@@ -140,6 +154,35 @@ class Running:
     def clear_faults(self) -> None:
         """Forget all faults."""
         self._in_loop(self._emulator.service.faults.clear)
+
+    def reset(self) -> None:
+        """Make accounts, knobs, clock, faults and request list as they were at first.
+
+        Raises:
+            OSError: the accounts could not be persisted; nothing changed.
+
+        """
+        self._in_loop(self._emulator.service.reset)
+
+    def set_clock_offset(self, seconds: float) -> None:
+        """Let the service's clock go so many seconds ahead of the real one (behind, if negative)."""
+
+        def act() -> None:
+            self._emulator.service.clock_offset_seconds = seconds
+
+        self._in_loop(act)
+
+    def set_quota(self, per_second: float | None) -> None:
+        """Throttle CreateSession at so many requests a second for each account; None: not at all."""
+        self._in_loop(lambda: self._emulator.service.throttle.set(per_second))
+
+    def set_lenient(self, lenient: bool) -> None:  # noqa: FBT001 - it is what the method's name says
+        """Accept and only note (or refuse) what the service flags in CloudTrail."""
+
+        def act() -> None:
+            self._emulator.service.lenient = lenient
+
+        self._in_loop(act)
 
     def _in_loop(self, act: Callable[[], _Result]) -> _Result:
         async def acting() -> _Result:
@@ -197,6 +240,10 @@ def serve_forever(settings: Settings, announce: Callable[[str], None]) -> None:
     asyncio.run(serving())
 
 
+def _forget(_: State) -> None:
+    """Keep nothing."""
+
+
 def _endpoint(settings: Settings, port: int) -> str:
     host = _WILDCARDS.get(settings.host, settings.host)
     return f"{'https' if settings.tls else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
@@ -213,6 +260,8 @@ def _announcement(settings: Settings, directory: Directory, state: State, endpoi
         "privateKey": str(directory.file("client.key")),
         "caCertificate": ca,
         "config": str(directory.file("config.toml")),
+        "adminCredentials": str(directory.file("admin-credentials.json")),
+        "awsConfig": str(directory.file("aws-config")),
         "trustAnchors": {ca: arns["trustAnchorArn"], **extra_anchor_arns(state, settings)},
         **({"tlsCaCertificate": str(directory.file("tls-ca.pem"))} if settings.tls else {}),
     }

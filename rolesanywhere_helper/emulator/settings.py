@@ -16,6 +16,7 @@ class Settings:
     ``directory`` holds what it keeps; ``port`` 0 picks a free one; ``extra_cas`` are PEM files, as the user wrote them
     (they come back as keys of ``trustAnchors``), each of which becomes a trust anchor; ``lenient`` accepts, and only
     notes, what the service flags in CloudTrail. ``region`` and ``account`` count when the directory is made.
+    ``in_memory`` forgets at the end what was changed; ``quota_per_second`` throttles CreateSession, None does not.
     """
 
     directory: Path
@@ -26,3 +27,5 @@ class Settings:
     lenient: bool = False
     region: str = "us-east-1"
     account: str = "111122223333"
+    in_memory: bool = False
+    quota_per_second: float | None = None

@@ -1,6 +1,6 @@
-"""Signature Version 4 with a shared secret, verified for the STS calls (IAM user guide, "Create a signed request").
+"""Signature Version 4 with a shared secret, verified for STS, IAM and the management API.
 
-The texts are those that STS gives.
+The rules are those of the IAM user guide, "Create a signed request". The texts are those that STS gives.
 """
 
 from __future__ import annotations
@@ -16,13 +16,16 @@ from rolesanywhere_helper.emulator.canonical import CanonicalError, canonical_re
 if TYPE_CHECKING:
     from rolesanywhere_helper.emulator.arrival import Arrival
     from rolesanywhere_helper.emulator.authorization import Authorization
-    from rolesanywhere_helper.emulator.issuing import Grant, Issuer
+    from rolesanywhere_helper.emulator.issuing import Grant
+    from rolesanywhere_helper.emulator.keys import Keys
 
 ALGORITHM = "AWS4-HMAC-SHA256"
 
 
-def verify(arrival: Arrival, issuer: Issuer, service: str, now: float) -> Grant:
+def verify(arrival: Arrival, keys: Keys, service: str, now: float, region: str | None = None) -> Grant:
     """Return what the caller's credentials grant. ``now`` is in seconds since the epoch.
+
+    The scope must be of the service, and of the region if one is given.
 
     Raises:
         Refusal: no signature, unknown credentials, a wrong signature or clock, expired credentials.
@@ -34,10 +37,12 @@ def verify(arrival: Arrival, issuer: Issuer, service: str, now: float) -> Grant:
         authorization = parse_authorization(arrival)
     except AuthorizationError as error:
         raise Refusal("IncompleteSignature", f"The request signature is not complete: {error}", 400) from None
-    grant = issuer.recognise(authorization.key, arrival.value("x-amz-security-token") or "")
+    grant = keys.recognise(authorization.key, arrival.value("x-amz-security-token") or "")
     if grant is None:
         raise Refusal("InvalidClientTokenId", "The security token included in the request is invalid.")
-    _require_signature(arrival, authorization, issuer.secret_access_key(authorization.key), service)
+    _require_signature(arrival, authorization, keys.secret_access_key(authorization.key), service)
+    if region is not None and authorization.region != region:
+        raise Refusal("SignatureDoesNotMatch", f"Credential should be scoped to a valid region: '{region}'.")
     untimely = why_not_timely(arrival, authorization, now)
     if untimely is not None:
         raise Refusal("SignatureDoesNotMatch", f"Signature expired or not yet current: {untimely}")

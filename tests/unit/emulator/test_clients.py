@@ -27,10 +27,18 @@ RECORDED_AT = 1_795_457_680  # 2026-11-23T18:14:40Z
 
 
 def _recorded_service(now: float) -> Service:
-    anchor = TrustAnchor("11111111-1111-1111-1111-111111111111", "recorded", VECTORS["ca"])
+    account = "arn:aws:rolesanywhere:us-east-1:123456789012"
+    anchor = TrustAnchor(f"{account}:trust-anchor/11111111-1111-1111-1111-111111111111", "recorded", VECTORS["ca"])
     role = new_role("arn:aws:iam::123456789012:role/path/TestRole")
-    profile = Profile("22222222-2222-2222-2222-222222222222", "recorded", (role.arn,))
-    state = replace(new_state("us-east-1", "123456789012", anchor), profiles=(profile,), roles=(role,))
+    profile = Profile(
+        f"{account}:profile/22222222-2222-2222-2222-222222222222",
+        "recorded",
+        (role.arn,),
+        duration_seconds=43_200,
+        accept_role_session_name=True,
+    )
+    made = new_state("us-east-1", "123456789012", now)
+    state = replace(made, trust_anchors=(anchor,), profiles=(profile,), roles=(role,))
     return Service(state, lambda: now, lambda _: None)
 
 

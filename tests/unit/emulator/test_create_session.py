@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from rolesanywhere_helper.emulator import trust_policies
 from rolesanywhere_helper.emulator.state import new_role
 from rolesanywhere_helper.pki.certificates import CertificateAuthority, Digest, Issued, LeafRequest, Validity
 from rolesanywhere_helper.pki.forgery import of_version_1, signed_with_sha1
@@ -369,10 +370,15 @@ def test_a_malformed_header_is_an_invalid_signature(bench: Bench, header: str, v
 
 
 @pytest.mark.parametrize(
-    "knobs", [{"trusts_roles_anywhere": False}, {"trusted_anchors": (f"{REGION}:trust-anchor/{NOBODY}",)}], ids=str
+    "policy",
+    [
+        trust_policies.NOBODY,
+        trust_policies.for_roles_anywhere({"ArnEquals": {"aws:SourceArn": f"{REGION}:trust-anchor/{NOBODY}"}}),
+    ],
+    ids=["nobody", "another trust anchor"],
 )
-def test_a_role_that_does_not_trust_cannot_be_assumed(bench: Bench, knobs: dict[str, Any]) -> None:
-    bench.change_role(**knobs)
+def test_a_role_that_does_not_trust_cannot_be_assumed(bench: Bench, policy: str) -> None:
+    bench.change_role(trust_policy=policy)
     assert bench.create().refusal == (403, DENIED, f"Unable to assume role for {bench.arns['roleArn']}.")
 
 

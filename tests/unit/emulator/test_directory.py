@@ -28,7 +28,17 @@ if TYPE_CHECKING:
 
     from tests.unit.emulator.conftest import Bench, FakeClock
 
-SECRET = ("ca.key", "client.key", "client-ec.key", "tls-ca.key", "tls.key", "state.json", "config.toml")
+SECRET = (
+    "ca.key",
+    "client.key",
+    "client-ec.key",
+    "tls-ca.key",
+    "tls.key",
+    "state.json",
+    "config.toml",
+    "aws-config",
+    "admin-credentials.json",
+)
 
 
 def _own_request(announcement: Any, now: float, name: str = "client", **body: Any) -> Any:
@@ -53,7 +63,7 @@ def test_the_directory_and_its_secrets_are_private_from_birth(tmp_path: Path) ->
         os.umask(old)
     assert (tmp_path / "new").stat().st_mode & 0o777 == 0o700
     modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "new").iterdir()}
-    assert set(SECRET) - {"config.toml"} <= set(modes)
+    assert set(SECRET) - {"config.toml", "aws-config"} <= set(modes)
     assert set(modes.values()) == {0o600}
 
 
@@ -72,7 +82,7 @@ def test_the_announcement_and_the_configuration_agree(bench: Bench, tmp_path: Pa
     directory = tmp_path / "emulator"
     assert list(told) == [
         *("endpoint", "region", "trustAnchorArn", "profileArn", "roleArn", "certificate", "privateKey"),
-        *("caCertificate", "config", "trustAnchors"),
+        *("caCertificate", "config", "adminCredentials", "awsConfig", "trustAnchors"),
     ]
     assert told["region"] == "us-east-1"
     assert set(told["trustAnchors"]) == {str(directory / "ca.pem"), str(tmp_path / "tests-ca.pem")}
@@ -94,14 +104,20 @@ def test_the_announcement_and_the_configuration_agree(bench: Bench, tmp_path: Pa
 def test_a_later_start_is_the_same_service(open_bench: Callable[..., Bench], tmp_path: Path) -> None:
     first = open_bench()
     first.change_profile(duration_seconds=1234)
-    files = {path.name: path.read_bytes() for path in (tmp_path / "emulator").iterdir() if path.name != "config.toml"}
+    files = _files(tmp_path / "emulator")
     second = open_bench()
-    again = {path.name: path.read_bytes() for path in (tmp_path / "emulator").iterdir() if path.name != "config.toml"}
+    again = _files(tmp_path / "emulator")
     known = {key: value for key, value in first.emulator.announcement.items() if key != "endpoint"}
     assert known == {key: value for key, value in second.emulator.announcement.items() if key != "endpoint"}
     assert again == files
     assert second.emulator.state.profiles[0].duration_seconds == 1234
     assert second.endpoint in (tmp_path / "emulator/config.toml").read_text()
+
+
+def _files(directory: Path) -> dict[str, bytes]:
+    """Read all that does not name the port."""
+    of_this_run = {"config.toml", "aws-config"}
+    return {path.name: path.read_bytes() for path in directory.iterdir() if path.name not in of_this_run}
 
 
 def test_a_restarted_emulator_knows_what_it_issued(open_bench: Callable[..., Bench]) -> None:

@@ -106,7 +106,7 @@ def test_a_fault_applies_to_its_operation_only(bench: Bench) -> None:
         {"status": 99},
         {"times": 0},
         {"delaySeconds": -1},
-        {"operation": "ListRoles"},
+        {"operation": "ListBuckets"},
         {"operation": []},
         {"headers": {"X": "a\r\nb"}},
         {"truncate": 1},

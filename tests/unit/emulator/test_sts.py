@@ -12,6 +12,7 @@ from botocore.config import Config
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
+from rolesanywhere_helper.emulator import trust_policies
 from tests.unit.emulator.signing import Reply, Request
 
 if TYPE_CHECKING:
@@ -205,7 +206,8 @@ def test_a_role_of_another_account_is_reached_from_the_first(bench: Bench) -> No
 def test_only_a_trusted_caller_with_the_external_id_gets_in(bench: Bench, refusal_of: Any) -> None:
     client = _client(bench, _issued(bench, roleSessionName="deploy"))
     other, own = bench.emulator.state.roles[1], bench.emulator.state.roles[0]
-    bench.change_role(1, external_id="secret handshake")
+    condition = {"StringEquals": {"sts:ExternalId": "secret handshake"}}
+    bench.change_role(1, trust_policy=trust_policies.for_principals((own.arn,), condition))
     caller = "arn:aws:sts::111122223333:assumed-role/EmulatorRole/deploy"
     for role in (own, other):
         status, code, message = refusal_of(lambda role=role: client.assume_role(RoleArn=role.arn, RoleSessionName="me"))

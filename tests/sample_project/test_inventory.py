@@ -1,0 +1,114 @@
+"""The program's tests. All that they know of Roles Anywhere is the fixture."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.exceptions import CredentialRetrievalError, NoCredentialsError
+from inventory import whose_inventory
+
+
+def test_whose_inventory(roles_anywhere: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    roles_anywhere.use(monkeypatch)
+    assert whose_inventory() == roles_anywhere.account
+
+
+def test_without_the_emulator_nobody_answers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    with pytest.raises(NoCredentialsError):
+        whose_inventory()
+
+
+def test_as_a_program_of_its_own(roles_anywhere: Any) -> None:
+    command = [sys.executable, str(Path(__file__).with_name("inventory.py"))]
+    said = subprocess.run(command, env=roles_anywhere.environment(), capture_output=True, text=True, check=True)
+    assert said.stdout == roles_anywhere.account
+    assert [seen["operation"] for seen in roles_anywhere.requests()] == ["CreateSession", "GetCallerIdentity"]
+
+
+def test_keys_of_the_environment_do_not_get_in_the_way(roles_anywhere: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "of somebody else")
+    assert "AWS_ACCESS_KEY_ID" not in roles_anywhere.environment()
+    sts = roles_anywhere.session().client("sts")
+    assert sts.get_caller_identity()["Arn"].startswith("arn:aws:sts::")
+    roles_anywhere.use(monkeypatch)
+    assert whose_inventory() == roles_anywhere.account
+
+
+def test_a_revoked_certificate_is_refused_and_another_one_is_not(
+    roles_anywhere: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = roles_anywhere.issue("build-1"), roles_anywhere.issue("build-2", ou="Build")
+    roles_anywhere.revoke(first)
+    roles_anywhere.use(monkeypatch, first)
+    with pytest.raises(CredentialRetrievalError, match="Certificate revoked"):
+        whose_inventory()
+    roles_anywhere.use(monkeypatch, second)
+    assert whose_inventory() == roles_anywhere.account
+
+
+def test_an_expired_certificate_is_refused(roles_anywhere: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    roles_anywhere.use(monkeypatch, roles_anywhere.issue("old", days=-1))
+    with pytest.raises(CredentialRetrievalError, match="expired"):
+        whose_inventory()
+
+
+def test_the_service_is_down_and_comes_back(roles_anywhere: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    roles_anywhere.use(monkeypatch)
+    roles_anywhere.set_fault(status=403, message="Access denied by a test")
+    with pytest.raises(CredentialRetrievalError, match="Access denied by a test"):
+        whose_inventory()
+    roles_anywhere.clear_faults()
+    assert whose_inventory() == roles_anywhere.account
+
+
+def test_clocks_that_differ_are_noticed(roles_anywhere: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    roles_anywhere.use(monkeypatch)
+    roles_anywhere.set_clock_offset(1_800)
+    with pytest.raises(CredentialRetrievalError, match="clock"):
+        whose_inventory()
+
+
+def test_the_administrator_decides_who_may_have_the_role(roles_anywhere: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    policy = {
+        "Version": "2012-10-17",
+        "Statement": [
+            {
+                "Effect": "Allow",
+                "Principal": {"Service": "rolesanywhere.amazonaws.com"},
+                "Action": ["sts:AssumeRole", "sts:TagSession", "sts:SetSourceIdentity"],
+                "Condition": {"StringEquals": {"aws:PrincipalTag/x509Subject/CN": "build-7"}},
+            }
+        ],
+    }
+    iam = roles_anywhere.administrator().client("iam")
+    name = roles_anywhere.role_arn.rpartition("/")[2]
+    iam.update_assume_role_policy(RoleName=name, PolicyDocument=json.dumps(policy))
+    roles_anywhere.use(monkeypatch, roles_anywhere.issue("build-8"))
+    with pytest.raises(CredentialRetrievalError, match="Unable to assume role"):
+        whose_inventory()
+    roles_anywhere.use(monkeypatch, roles_anywhere.issue("build-7"))
+    assert whose_inventory() == roles_anywhere.account
+
+
+def test_every_test_finds_it_as_new(roles_anywhere: Any) -> None:
+    assert roles_anywhere.requests() == []
+    role = roles_anywhere.administrator().client("iam").get_role(RoleName=roles_anywhere.role_arn.rpartition("/")[2])
+    assert "Condition" not in role["Role"]["AssumeRolePolicyDocument"]["Statement"][0]
+
+
+def test_reset_takes_everything_back(roles_anywhere: Any) -> None:
+    roles_anywhere.revoke(roles_anywhere.client)
+    roles_anywhere.set_clock_offset(1_800)
+    roles_anywhere.set_quota(1)
+    roles_anywhere.reset()
+    credentials = roles_anywhere.session().get_credentials()
+    assert credentials.get_frozen_credentials().access_key.startswith("ASIA")
