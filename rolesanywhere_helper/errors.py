@@ -5,14 +5,22 @@
     HelperError                        exit code 1
     ├── UsageError                     2   what was asked cannot be done as asked; nothing was sent
     │   ├── ConfigurationError             the configuration file
+    │   │   └── NotYetError            1       what it names is not on this machine, and may yet come
     │   ├── InvalidArnError                an ARN, or one that does not fit the others
     │   ├── InvalidParameterError          duration, role session name, region, endpoint …
     │   └── MissingExtraError              an optional dependency is not installed
     ├── UnwritableOutputError          1   nobody could be given the answer
+    ├── UnwritableFileError            1   a file of the user's that cannot be rewritten
+    ├── ProgramNotFoundError           127 what exec was to run is not there
+    ├── ProgramNotStartedError         126 … or cannot be run
+    ├── UnreadableAwsFileError         1   an AWS credentials or config file that the AWS CLI could not read either
     ├── UnsafeFileError                1   a file that others could have changed, or that is no plain file
+    ├── AgentError                     1   the daemon of this machine gave no credentials
     ├── MintChildError                 1   the daemon's child process gave no answer
+    │   └── ChildNotStartedError           there was none: descriptors, processes or memory are used up
     ├── IdentityError                  1   certificate or key
     │   ├── UnreadableCertificateError, UnreadableKeyError, EncryptedKeyError, UnsupportedKeyError
+    │   ├── WrongSecretError, PinRefusedError, TokenError, ObjectNotFoundError, AmbiguousObjectError, WorkloadApiError
     │   ├── KeyMismatchError
     │   └── UnusableLeafError
     │       └── LeafExpiredError, LeafNotYetValidError, LeafIsCaError, LeafVersionError,
@@ -22,7 +30,7 @@
     │   │   └── InvalidSignatureError, ClockSkewError, UntrustedCertificateError,
     │   │       InsufficientCertificateError, CertificateRevokedError, RoleSessionNameRefusedError,
     │   │       InvalidProfileError, RoleNotInProfileError, TrustAnchorNotFoundError,
-    │   │       AssumeRoleDeniedError, SessionTagMappingError, DurationTooLongError
+    │   │       AssumeRoleDeniedError, SessionTagMappingError, DurationTooLongError, HopRefusedError
     │   ├── ThrottledError                 too many calls
     │   ├── ServiceUnavailableError        the service has a problem of its own
     │   └── BadAnswerError                 an answer that cannot be trusted
@@ -77,6 +85,16 @@ class ConfigurationError(UsageError):
     default_hint = "docs/configuration.md lists every key with an example"
 
 
+class NotYetError(ConfigurationError):
+    """A name or an address that this machine does not have now, and that may come by itself: sssd, DHCP, a VPN.
+
+    So it is no usage error to a supervisor, who should try again.
+    """
+
+    code = "not-yet"
+    exit_code = 1
+
+
 class InvalidArnError(UsageError):
     """An ARN that is not of the form, kind, region or account it must have."""
 
@@ -113,13 +131,49 @@ class UnwritableOutputError(HelperError):
     default_hint = "check where standard output leads: is it closed, or the disk behind it full?"
 
 
+class UnwritableFileError(HelperError):
+    """A file that was to be rewritten and cannot be: no room, no permission, or somebody else has its lock."""
+
+    code = "unwritable-file"
+
+
+class ProgramNotFoundError(HelperError):
+    """The program that ``exec`` was to run is not there; the exit code is that of env(1)."""
+
+    code = "program-not-found"
+    exit_code = 127
+    default_hint = "check its name and PATH; a script also needs the program in its first line (#!)"
+
+
+class ProgramNotStartedError(HelperError):
+    """The program that ``exec`` was to run is there and cannot be run; the exit code is that of env(1)."""
+
+    code = "program-not-started"
+    exit_code = 126
+    default_hint = "it must be executable (chmod +x), and a script must begin with a line like #!/bin/sh"
+
+
+class UnreadableAwsFileError(HelperError):
+    """An AWS credentials or config file that AWS clients could not read, or would not read as it is meant."""
+
+    code = "unreadable-aws-file"
+    default_hint = "correct the file there; 'aws configure list-profiles' says whether it can be read"
+
+
 class UnsafeFileError(HelperError):
     """A file that somebody else could have written, or that is not a plain file of a sane size."""
 
     code = "unsafe-file"
 
 
-# Certificate and key
+# The daemon
+
+
+class AgentError(HelperError):
+    """The daemon of this machine was asked for a session, and gave no credentials."""
+
+    code = "agent"
+    default_hint = "see the daemon's log: journalctl -u rolesanywhere-helper"
 
 
 class MintChildError(HelperError):
@@ -130,6 +184,16 @@ class MintChildError(HelperError):
         "see the log lines of that process with --debug; 'rolesanywhere-helper credential-process --no-cache' with the "
         "same session shows whether it works by itself"
     )
+
+
+class ChildNotStartedError(MintChildError):
+    """The process that makes a session could not be started: nothing was asked of anybody."""
+
+    code = "child-not-started"
+    default_hint = "raise the limits of the service: LimitNOFILE=, TasksMax=, MemoryMax="
+
+
+# Certificate and key
 
 
 class IdentityError(HelperError):
@@ -149,20 +213,69 @@ class UnreadableKeyError(IdentityError):
     """No private key could be read from where it was said to be."""
 
     code = "unreadable-key"
-    default_hint = "give an unencrypted PEM file: PKCS#8, PKCS#1 (RSA) or SEC1 (EC)"
+    default_hint = "give a private key as PEM or DER (PKCS#8, PKCS#1 or SEC1), or a PKCS#12 file"
 
 
 class EncryptedKeyError(IdentityError):
-    """The private key needs a passphrase that was not given."""
+    """The private key, or its token, needs a passphrase or PIN that was not given.
+
+    ``needs`` is the name of the secret's flag (``pkcs8-password`` …), for who can ask somebody.
+    """
 
     code = "encrypted-key"
+
+    def __init__(self, what: str, hint: str | None = None, needs: str | None = None) -> None:
+        super().__init__(what, hint)
+        self.needs = needs
+
+
+class WrongSecretError(IdentityError):
+    """The passphrase does not open the private key."""
+
+    code = "wrong-secret"
+    default_hint = "check the file or variable that the passphrase comes from: one newline at its end is not counted"
+
+
+class PinRefusedError(IdentityError):
+    """The token refused the PIN; it is not tried again until key, token or PIN source change."""
+
+    code = "pin-refused"
+    default_hint = "correct the PIN where it comes from: it is not tried again before, so that the token is not locked"
+
+
+class TokenError(IdentityError):
+    """A token, its library or a TPM cannot be used."""
+
+    code = "token"
+    default_hint = "check that the token is plugged in and its library installed: p11-kit list-modules"
+
+
+class ObjectNotFoundError(IdentityError):
+    """There is no such certificate or key in a token."""
+
+    code = "object-not-found"
+    default_hint = "list what is there: rolesanywhere-helper read-certificate-data --certificate pkcs11:"
+
+
+class AmbiguousObjectError(IdentityError):
+    """More than one certificate or key fits what was asked for."""
+
+    code = "ambiguous-object"
+    default_hint = "name one of them"
+
+
+class WorkloadApiError(IdentityError):
+    """The SPIFFE Workload API gives no certificate."""
+
+    code = "workload-api"
+    default_hint = "check that the SPIFFE agent runs, and that this process has a registration entry"
 
 
 class UnsupportedKeyError(IdentityError):
     """The key's type, size or curve is not one that the service accepts."""
 
     code = "unsupported-key"
-    default_hint = "use an RSA key of 2048 to 4096 bits, or an EC key on P-256, P-384 or P-521"
+    default_hint = "use an RSA key of 2048 to 4096 bits, an EC key on P-256, P-384 or P-521, or an ML-DSA key"
 
 
 class KeyMismatchError(IdentityError):
@@ -314,6 +427,16 @@ class DurationTooLongError(AssumeRoleDeniedError):
 
     code = "duration-too-long"
     default_hint = "ask for a shorter --session-duration, or raise the role's maximum session duration"
+
+
+class HopRefusedError(RefusedError):
+    """STS refused to go on from one role to the next (role chaining)."""
+
+    code = "hop-refused"
+    default_hint = (
+        "let the role before it do sts:AssumeRole on this role in its policy, and name that role as a principal in "
+        "this role's trust policy; check the external ID"
+    )
 
 
 class ThrottledError(ServiceError):

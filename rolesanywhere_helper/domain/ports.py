@@ -136,6 +136,30 @@ class CredentialSource(Protocol):
         ...
 
 
+class PinAttempts(Protocol):
+    """Keeps a wrong PIN from being tried twice, by whatever process: a token locks itself after a few.
+
+    A ``lock`` is what the PIN would open, as one line (token serial, key), a ``source`` where the PIN comes from, as
+    one line that changes when somebody corrects the PIN (path and stat, never the PIN).
+    """
+
+    def was_refused(self, lock: str, source: str) -> bool:
+        """Tell whether the PIN of this source was refused there, or its attempt never came to an end."""
+        ...
+
+    def begin(self, lock: str, source: str) -> bool:
+        """Write down that an attempt begins, and tell whether that could be written."""
+        ...
+
+    def succeeded(self, lock: str, source: str) -> None:
+        """Forget the attempt: the PIN is right, or nobody looked at it."""
+        ...
+
+    def failed(self, lock: str, source: str) -> None:
+        """End the attempt with what was written: it is the next process's turn at this lock."""
+        ...
+
+
 class Minter(Protocol):
     """Makes one new session."""
 

@@ -42,6 +42,18 @@ class Block:
             raise ValueError(f"the {self.label} block is not base64") from None
 
 
+def out_of_base64(content: bytes) -> bytes:
+    """Return what base64 stands for, where it is PEM or DER, as people put it into a variable; all else as it is.
+
+    What is base64 and nothing else cannot be PEM, whose lines with dashes are none, nor DER.
+    """
+    try:
+        decoded = base64.b64decode(b"".join(content.split()), validate=True)
+    except binascii.Error:
+        return content
+    return decoded if decoded.startswith(_DER_SEQUENCE) or _BEGIN in decoded else content
+
+
 def read_blocks(content: bytes) -> tuple[Block, ...]:
     """Take a file apart.
 

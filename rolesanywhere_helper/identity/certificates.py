@@ -28,6 +28,9 @@ _KEY_TYPES = {
 }
 _LONGEST_NAME = 200
 
+UNREADABLE = (ValueError, TypeError, x509.InvalidVersion)
+"""What the library raises for a certificate that it cannot read."""
+
 UNREADABLE_EXTENSIONS = (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType)
 """What the library raises for extensions that it cannot read."""
 
@@ -42,7 +45,7 @@ def read_certificates(content: bytes, path: str) -> tuple[x509.Certificate, ...]
     try:
         blocks = read_blocks(content)
         return tuple(_parse(block) for block in blocks if block.label in _LABELS or block.label is None)
-    except (ValueError, TypeError, x509.InvalidVersion) as error:
+    except UNREADABLE as error:
         raise UnreadableCertificateError(f"a certificate in {path} cannot be read: {_first_line(error)}") from error
 
 
@@ -72,7 +75,7 @@ def subject(certificate: x509.Certificate) -> str:
 
 def serial(certificate: x509.Certificate) -> int:
     """Return the serial number, also one that RFC 5280 forbids, without the library's warning on stderr."""
-    with _quiet():
+    with quiet():
         return certificate.serial_number
 
 
@@ -128,27 +131,36 @@ def utc(moment: dt.datetime) -> str:
     return moment.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _parse(block: Block) -> x509.Certificate:
-    with _quiet():
-        certificate = x509.load_der_x509_certificate(block.der)
-        # The library reads these only when asked: what is broken shall be found here, not on first use.
-        _ = (
-            certificate.version,
-            certificate.subject,
-            certificate.issuer,
-            certificate.not_valid_before_utc,
-            certificate.not_valid_after_utc,
-            certificate.public_key_algorithm_oid,
-        )
-        return certificate
+def check_readable(certificate: x509.Certificate) -> None:
+    """Look at what the library reads only when asked: what is broken shall be found here, not on first use.
+
+    Raises:
+        ValueError, TypeError, x509.InvalidVersion: a part cannot be read (:data:`UNREADABLE`).
+
+    """
+    _ = (
+        certificate.version,
+        certificate.subject,
+        certificate.issuer,
+        certificate.not_valid_before_utc,
+        certificate.not_valid_after_utc,
+        certificate.public_key_algorithm_oid,
+    )
 
 
-def _quiet() -> warnings.catch_warnings[None]:
+def quiet() -> warnings.catch_warnings[None]:
     """Keep what the library says about odd certificates off a credential_process's stderr.
 
     Of roots with serial 0 and countries of three letters there are many.
     """
     return warnings.catch_warnings(action="ignore", category=UserWarning)
+
+
+def _parse(block: Block) -> x509.Certificate:
+    with quiet():
+        certificate = x509.load_der_x509_certificate(block.der)
+        check_readable(certificate)
+        return certificate
 
 
 def _first_line(error: Exception) -> str:

@@ -21,7 +21,7 @@ class SigningKey(Protocol):
 
     @property
     def public_bytes(self) -> bytes:
-        """The public half: PKCS#1 DER for RSA, the uncompressed point for EC."""
+        """The public half: PKCS#1 DER for RSA, the uncompressed point for EC, FIPS 204's encoding for ML-DSA."""
         ...
 
     def sign(self, message: bytes, digest: str = "SHA256") -> bytes:
@@ -60,3 +60,29 @@ class CertificateFacts:
     subject: str
     not_before: int
     not_after: int
+
+
+@dataclass(frozen=True, slots=True)
+class ListedCertificate:
+    """One of several certificates in tokens, with the URI that names it alone.
+
+    ``key_type`` is None where the service accepts no such key; the rest as for :class:`CertificateFacts`.
+    """
+
+    uri: str
+    der: bytes
+    serial: int
+    key_type: KeyType | None
+    subject: str
+    not_before: int
+    not_after: int
+
+
+@dataclass(frozen=True, slots=True)
+class MatchingCertificate:
+    """A certificate that a selector means; the names are written as the official helper writes them."""
+
+    der: bytes
+    subject: str
+    issuer: str
+    serial: int

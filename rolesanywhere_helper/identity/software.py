@@ -1,4 +1,4 @@
-"""An identity whose key lies in this process's memory."""
+"""A private key that lies in this process's memory."""
 
 from __future__ import annotations
 
@@ -12,8 +12,11 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from rolesanywhere_helper.domain.keys import KeyType
 from rolesanywhere_helper.errors import InvalidParameterError, UnreadableKeyError
 from rolesanywhere_helper.frozen import dataclass, field
+from rolesanywhere_helper.identity import ml_dsa
 
 if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
+
     from rolesanywhere_helper.identity.private_key import SupportedKey
 
 _HASHES: dict[str, type[hashes.HashAlgorithm]] = {
@@ -25,25 +28,36 @@ _HASHES: dict[str, type[hashes.HashAlgorithm]] = {
 
 @dataclass(frozen=True, slots=True)
 class SoftwareKey:
-    """An RSA or EC key in memory (:class:`rolesanywhere_helper.identity.loaded.SigningKey`)."""
+    """An RSA, EC or ML-DSA key in memory (:class:`rolesanywhere_helper.identity.loaded.SigningKey`)."""
 
     _key: SupportedKey = field(repr=False)
 
     @property
     def key_type(self) -> KeyType:
         """The key's type."""
-        return KeyType.RSA if isinstance(self._key, rsa.RSAPrivateKey) else KeyType.EC
+        if isinstance(self._key, rsa.RSAPrivateKey):
+            return KeyType.RSA
+        return KeyType.EC if isinstance(self._key, ec.EllipticCurvePrivateKey) else ml_dsa.type_of(self._key)
+
+    @property
+    def public_key(self) -> CertificatePublicKeyTypes:
+        """The public half."""
+        return self._key.public_key()
 
     @property
     def public_bytes(self) -> bytes:
-        """The public half: PKCS#1 DER for RSA, the uncompressed point for EC."""
+        """The public half: PKCS#1 DER for RSA, the uncompressed point for EC, FIPS 204's encoding for ML-DSA."""
         public = self._key.public_key()
         if isinstance(public, rsa.RSAPublicKey):
             return public.public_bytes(Encoding.DER, PublicFormat.PKCS1)
-        return public.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+        if isinstance(public, ec.EllipticCurvePublicKey):
+            return public.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+        return public.public_bytes_raw()
 
     def sign(self, message: bytes, digest: str = "SHA256") -> bytes:
-        """Sign a whole message: RSA PKCS#1 v1.5, or ECDSA as DER; ``digest`` is SHA256, SHA384 or SHA512.
+        """Sign a whole message: RSA PKCS#1 v1.5, ECDSA as DER, or ML-DSA as it is, with an empty context.
+
+        ``digest`` is SHA256, SHA384 or SHA512; ML-DSA hashes in its own way, whatever is said here.
 
         Every signature is verified before it is handed out: the key's parts were not checked when it was read, and a
         faulty RSA signature would give the key away.
@@ -64,33 +78,15 @@ class SoftwareKey:
             ) from None
 
 
-@dataclass(frozen=True, slots=True)
-class SoftwareIdentity:
-    """A leaf, its chain and its key (:class:`rolesanywhere_helper.domain.ports.Identity`)."""
-
-    leaf_der: bytes = field(repr=False)
-    chain_der: tuple[bytes, ...] = field(repr=False)
-    serial: int
-    key_type: KeyType
-    not_after: int
-    _key: SoftwareKey = field(repr=False)
-
-    def sign(self, message: bytes, digest: str = "SHA256") -> bytes:
-        """Sign a whole message, as :meth:`SoftwareKey.sign` does.
-
-        Raises:
-            UnreadableKeyError: the parts of the key do not belong together.
-            InvalidParameterError: there is no such digest.
-
-        """
-        return self._key.sign(message, digest)
-
-
 def _sign(key: SupportedKey, message: bytes, algorithm: hashes.HashAlgorithm) -> bytes:
     if isinstance(key, rsa.RSAPrivateKey):
         signature = key.sign(message, padding.PKCS1v15(), algorithm)
         key.public_key().verify(signature, message, padding.PKCS1v15(), algorithm)
         return signature
-    signature = key.sign(message, ec.ECDSA(algorithm))
-    key.public_key().verify(signature, message, ec.ECDSA(algorithm))
+    if isinstance(key, ec.EllipticCurvePrivateKey):
+        signature = key.sign(message, ec.ECDSA(algorithm))
+        key.public_key().verify(signature, message, ec.ECDSA(algorithm))
+        return signature
+    signature = key.sign(message)
+    key.public_key().verify(signature, message)
     return signature

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric import ec, mldsa
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    PublicFormat,
+    pkcs12,
+)
 
-from rolesanywhere_helper.domain.identity_reference import IdentityReference
+from rolesanywhere_helper.domain.identity_reference import IdentityReference, SecretSource
 from rolesanywhere_helper.domain.keys import KeyType
 from rolesanywhere_helper.errors import (
     InvalidParameterError,
@@ -21,15 +30,21 @@ from rolesanywhere_helper.errors import (
     LeafNotYetValidError,
 )
 from rolesanywhere_helper.identity import registry
+from rolesanywhere_helper.identity.access import Access
+from tests.fakes.soft_token import PIN, SoftTokens, forget_library, module
+from tests.fakes.swtpm import Swtpm, key_file
+from tests.fakes.workload_agent import WorkloadAgent, svid
 from tests.unit.identity import making
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from cryptography import x509
 
     from rolesanywhere_helper.domain.ports import Identity
+
+PARENT = 0x81000050
 
 Peer: TypeAlias = "Callable[[str], Path]"
 
@@ -38,6 +53,9 @@ _KEYS: dict[str, tuple[Callable[[], making.Key], KeyType]] = {
     "EC P-256": (making.ec_key, KeyType.EC),
     "EC P-384": (lambda: making.ec_key(ec.SECP384R1()), KeyType.EC),
     "EC P-521": (lambda: making.ec_key(ec.SECP521R1()), KeyType.EC),
+    "ML-DSA-44": (mldsa.MLDSA44PrivateKey.generate, KeyType.ML_DSA_44),
+    "ML-DSA-65": (mldsa.MLDSA65PrivateKey.generate, KeyType.ML_DSA_65),
+    "ML-DSA-87": (mldsa.MLDSA87PrivateKey.generate, KeyType.ML_DSA_87),
 }
 
 
@@ -71,17 +89,153 @@ def in_one_file(parts: Parts, folder: Path) -> IdentityReference:
     return IdentityReference(certificate=both, private_key=both)
 
 
-BACKENDS: dict[str, Backend] = {"PEM files": in_files, "one PEM file": in_one_file}
+def in_an_encrypted_file(parts: Parts, folder: Path) -> IdentityReference:
+    encrypted = parts.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"sesame"))
+    return IdentityReference(
+        certificate=making.write(folder / "all.pem", making.pem(parts.leaf, *parts.above)),
+        private_key=making.write(folder / "key.pem", encrypted),
+        secrets=(("pkcs8-password", SecretSource(making.write(folder / "passphrase", b"sesame\n"))),),
+    )
 
 
-@pytest.fixture(params=list(BACKENDS.values()), ids=list(BACKENDS))
-def backend(request: pytest.FixtureRequest) -> Backend:
-    chosen: Backend = request.param
-    return chosen
+def by_commands(parts: Parts, folder: Path) -> IdentityReference:
+    """As from a secret store that prints what it holds."""
+    both = in_files(parts, folder)
+    return IdentityReference(
+        certificate=f"command:cat '{both.certificate}'",
+        private_key=f"command:cat '{both.private_key}'",
+        intermediates=f"command:cat '{both.intermediates}'" if both.intermediates else None,
+    )
+
+
+def in_pkcs12(parts: Parts, folder: Path) -> IdentityReference:
+    assert not isinstance(parts.key, making.MlDsaKey), "nobody at hand writes one with such a key"
+    encryption = BestAvailableEncryption(b"sesame")
+    content = pkcs12.serialize_key_and_certificates(b"name", parts.key, None, [*parts.above, parts.leaf], encryption)
+    return IdentityReference(
+        certificate=making.write(folder / "all.p12", content),
+        private_key="",
+        secrets=(("pkcs12-password", SecretSource(text="sesame")),),
+    )
+
+
+def in_token(parts: Parts, folder: Path) -> IdentityReference:
+    held = SoftTokens.make(folder / "softhsm")
+    held.add("host")
+    held.put_key("host", parts.key)
+    for number, certificate in enumerate((parts.leaf, *parts.above), start=1):
+        held.put_certificate("host", certificate, object_id=f"{number:02}", label=f"certificate {number}")
+    os.environ |= held.environment  # taken back by the fixture
+    forget_library()
+    return IdentityReference(
+        certificate="pkcs11:token=host;id=%01",
+        private_key="pkcs11:token=host;object=host",
+        secrets=(("pkcs11-pin", SecretSource(text=PIN)),),
+        pkcs11_library=module(),
+    )
+
+
+def in_tpm(parts: Parts, folder: Path, tpm: Swtpm) -> tuple[int, tuple[Path, Path]]:
+    """Take the key into a TPM, below a parent that is there."""
+    assert not isinstance(parts.key, making.MlDsaKey), "no TPM has such a key yet"
+    making.write(folder / "outside.pem", making.key_pem(parts.key, PrivateFormat.TraditionalOpenSSL))
+    parent = tpm.parent(PARENT)
+    kind = "ecc" if isinstance(parts.key, ec.EllipticCurvePrivateKey) else "rsa"
+    return parent, tpm.import_key(parent, folder / "outside.pem", kind)
+
+
+def in_tpm_file(parts: Parts, folder: Path, tpm: Swtpm) -> IdentityReference:
+    parent, key = in_tpm(parts, folder, tpm)
+    return IdentityReference(
+        certificate=making.write(folder / "all.pem", making.pem(parts.leaf, *parts.above)),
+        private_key=str(key_file(folder / "key.pem", parent, *key)),
+    )
+
+
+def at_tpm_handle(parts: Parts, folder: Path, tpm: Swtpm) -> IdentityReference:
+    parent, key = in_tpm(parts, folder, tpm)
+    return IdentityReference(
+        certificate=making.write(folder / "all.pem", making.pem(parts.leaf, *parts.above)),
+        private_key=f"handle:0x{tpm.keep(parent, key, PARENT + 1):08x}",
+    )
+
+
+def in_a_directory(parts: Parts, folder: Path) -> IdentityReference:
+    """As in a certificate store, beside the certificate of somebody else."""
+    store = folder / "store"
+    store.mkdir()
+    making.write(store / "leaf.pem", making.pem(parts.leaf))
+    making.write(store / "above.pem", making.pem(*parts.above))
+    making.write(store / "leaf.key", making.key_pem(parts.key))
+    other = making.ec_key()
+    making.write(store / "other.pem", making.pem(making.Authority.root().issue(other)) + making.key_pem(other))
+    return IdentityReference(
+        certificate="",
+        private_key="",
+        certificate_directory=str(store),
+        certificate_selector=f"Key=x509Issuer,Value={parts.leaf.issuer.rfc4514_string()}",
+    )
+
+
+def at_workload_api(parts: Parts, folder: Path, agent: WorkloadAgent) -> IdentityReference:
+    del folder
+    agent.push(svid(parts.key, parts.leaf, *parts.above))
+    return IdentityReference(certificate=agent.reference, private_key="")
+
+
+@pytest.fixture(scope="module")
+def workload_agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WorkloadAgent]:
+    with WorkloadAgent(tmp_path_factory.mktemp("agent")) as running:
+        yield running
+
+
+BACKENDS: dict[str, Backend] = {
+    "PEM files": in_files,
+    "one PEM file": in_one_file,
+    "encrypted key": in_an_encrypted_file,
+    "commands": by_commands,
+    "PKCS#12": in_pkcs12,
+    "PKCS#11 token": in_token,
+    "directory": in_a_directory,
+}
+# What is given an agent.
+AT_WORKLOAD_API = {"Workload API": at_workload_api}
+# Those that are given a TPM.
+IN_TPM = {"TPM key file": in_tpm_file, "TPM handle": at_tpm_handle}
+# The kinds of key that a backend does not have; it has all others.
+WITHOUT: dict[str, frozenset[str]] = {
+    "PKCS#12": frozenset({"ML-DSA-44", "ML-DSA-65", "ML-DSA-87"}),
+    "PKCS#11 token": frozenset({"ML-DSA-44", "ML-DSA-65", "ML-DSA-87"}),
+    **dict.fromkeys(IN_TPM, frozenset({"ML-DSA-44", "ML-DSA-65", "ML-DSA-87"})),
+}
+NEEDS = {"PKCS#11 token": ("softhsm2", "opensc")}
+PAIRS = [
+    (backend, kind)
+    for backend in (*BACKENDS, *IN_TPM, *AT_WORKLOAD_API)
+    for kind in _KEYS
+    if kind not in WITHOUT.get(backend, frozenset())
+]
+every_pair = pytest.mark.parametrize(
+    ("backend", "kind"), PAIRS, ids=[" with ".join(pair) for pair in PAIRS], indirect=["backend"]
+)
+
+
+@pytest.fixture(params=[*BACKENDS, *IN_TPM, *AT_WORKLOAD_API])
+def backend(request: pytest.FixtureRequest, peer: Peer, monkeypatch: pytest.MonkeyPatch) -> Backend:
+    if request.param in IN_TPM:
+        tpm: Swtpm = request.getfixturevalue("swtpm")
+        monkeypatch.setenv("TPM2TOOLS_TCTI", tpm.tcti)
+        return partial(IN_TPM[request.param], tpm=tpm)
+    if request.param in AT_WORKLOAD_API:
+        return partial(AT_WORKLOAD_API[request.param], agent=request.getfixturevalue("workload_agent"))
+    monkeypatch.setenv("SOFTHSM2_CONF", "/dev/null")
+    for package in NEEDS.get(request.param, ()):
+        peer(package)
+    return BACKENDS[request.param]
 
 
 def load(parts: Parts, backend: Backend, folder: Path) -> Identity:
-    return registry.load(backend(parts, folder), now=making.NOW).identity
+    return registry.load(backend(parts, folder), now=making.NOW, access=Access(environment=os.environ)).identity
 
 
 def usual(key: making.Key, wanted: making.Wanted | None = None) -> Parts:
@@ -91,7 +245,7 @@ def usual(key: making.Key, wanted: making.Wanted | None = None) -> Parts:
     return Parts(lower.issue(key, wanted), (root.certificate, upper.certificate, lower.certificate), key)
 
 
-@pytest.mark.parametrize("kind", _KEYS)
+@every_pair
 def test_an_identity_says_who_it_is(kind: str, backend: Backend, tmp_path: Path) -> None:
     make, key_type = _KEYS[kind]
     parts = usual(make())
@@ -104,13 +258,18 @@ def test_an_identity_says_who_it_is(kind: str, backend: Backend, tmp_path: Path)
     assert identity.not_after == making.NOW + making.DAY
 
 
-@pytest.mark.parametrize("kind", _KEYS)
+@every_pair
 @pytest.mark.parametrize("digest", ["SHA256", "SHA384", "SHA512"])
 def test_openssl_verifies_what_an_identity_signs(
     kind: str, digest: str, backend: Backend, tmp_path: Path, peer: Peer
 ) -> None:
     parts = usual(_KEYS[kind][0]())
     signature = load(parts, backend, tmp_path).sign(b"a message", digest)
+    if isinstance(parts.key, making.MlDsaKey):  # which OpenSSL knows from 3.5 on
+        parts.key.public_key().verify(signature, b"a message")
+        with pytest.raises(InvalidSignature):
+            parts.key.public_key().verify(signature, b"another message")
+        return
     public = parts.leaf.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     making.write(tmp_path / "public.pem", public)
     making.write(tmp_path / "signature", signature)

@@ -40,6 +40,12 @@ TTL_HEADER = "X-aws-ec2-metadata-token-ttl-seconds"
 _LISTENING = re.compile(r" rolesanywhere_helper\.wiring\.outlets: listening: (\{.*\})$", re.MULTILINE)
 _LENGTH = re.compile(rb"\r\ncontent-length: (\d+)", re.IGNORECASE)
 _TURN_SECONDS = 0.01
+# Becomes the program it is told to, with a socket as its descriptor 3 and its pid in LISTEN_PID (sd_listen_fds(3)).
+PASS_ON = (
+    "import os, sys; os.dup2(int(sys.argv[1]), 3); "
+    "os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS='1', LISTEN_FDNAMES=sys.argv[2]); "
+    "os.execv(sys.argv[3], sys.argv[3:])"
+)
 
 SESSION = """
 [session.{name}]

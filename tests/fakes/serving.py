@@ -61,6 +61,15 @@ class FakeAudit:
 class FakeCounters:
     answers: list[tuple[str, int]] = field(default_factory=list)
     refusals: list[tuple[str, str]] = field(default_factory=list)
+    connections: int = 0
+
+    def opened(self, outlet: str) -> None:
+        assert outlet
+        self.connections += 1
+
+    def closed(self, outlet: str) -> None:
+        assert outlet
+        self.connections -= 1
 
     def answered(self, outlet: str, status: int) -> None:
         self.answers.append((outlet, status))

@@ -62,13 +62,28 @@ def emulated(_emulator: Running) -> Iterator[Emulated]:
     _emulator.clear_faults()
 
 
-def issue(
-    directory: Path, ca: tuple[str, str], *, config: str, name: str = "leaf", days: int = 30
+def issue(  # noqa: PLR0913 - what openssl asks for
+    directory: Path, ca: tuple[str, str], *, config: str, name: str = "leaf", days: int = 30, subject: str = ""
 ) -> tuple[Path, Path]:
-    """Let openssl make a key and a leaf signed by a CA (certificate, key); ``config`` is its extension section."""
+    """Let openssl make a key and a leaf signed by a CA (certificate, key); ``config`` is its extension section.
+
+    The subject is ``/CN=NAME`` unless one is given.
+    """
     leaf, key, request, extensions = (directory / f"{name}.{ending}" for ending in ("pem", "key", "csr", "cnf"))
     extensions.write_text(f"[leaf]\n{config}\n")
-    openssl("req", "-new", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", request, "-subj", f"/CN={name}")
+    openssl(
+        "req",
+        "-new",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-keyout",
+        key,
+        "-out",
+        request,
+        "-subj",
+        subject or f"/CN={name}",
+    )
     signed: list[str | int | Path] = [
         "x509",
         "-req",

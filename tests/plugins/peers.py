@@ -5,7 +5,8 @@ hides that: on a developer's machine the session ends with the tests that did no
 everything; under ``CI`` the test fails. There, any other test that did not run makes the session fail too.
 
 The programs come from ``tests/peers/debian-packages.txt`` (one list, also for ``.ci/run``) or from the virtual
-environment (``aws``).
+environment (``aws``). Neither Debian nor PyPI has Terraform and its plugins: they are installed by hand, and their
+absence is treated in the same way.
 """
 
 from __future__ import annotations
@@ -29,6 +30,14 @@ PACKAGES_FILE = Path(__file__).parents[1] / "peers" / "debian-packages.txt"
 # what the package brings.
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _PROPERTY = "needs-package"
+_TERRAFORM = "terraform"
+_PROVIDER = "terraform-provider-aws"
+# What no package manager brings, and where it comes from.
+BY_HAND = {
+    _TERRAFORM: "https://developer.hashicorp.com/terraform/install",
+    _PROVIDER: "terraform providers mirror /opt/tf-plugins (in a folder that requires hashicorp/aws)",
+}
+_PLUGIN_FOLDERS = ("/opt/tf-plugins", "/usr/local/share/terraform/plugins", "/usr/share/terraform/plugins")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +80,27 @@ def find(package: Package) -> Path | None:
     return Path(program) if probe.returncode == 0 else None
 
 
+def find_by_hand(name: str) -> Path | None:
+    """Return the path of a program, or the folder of a plugin, that was installed by hand; None where it is not."""
+    if name == _TERRAFORM:
+        program = shutil.which(name, path=search_path())
+        return None if program is None else Path(program)
+    found = (
+        file for folder in _PLUGIN_FOLDERS for file in sorted(Path(folder).glob(f"**/{_PROVIDER}_v*"), reverse=True)
+    )
+    return next((file.parent for file in found if os.access(file, os.X_OK)), None)
+
+
 @pytest.fixture
 def peer(request: pytest.FixtureRequest) -> Callable[[str], Path]:
-    """Return a function: the name of a Debian package on the list, or of a program from PyPI, becomes a path."""
+    """Return a function: the name of a Debian package on the list, or of a program from PyPI, becomes a path.
+
+    So does ``terraform``, and ``terraform-provider-aws`` becomes the folder of that plugin.
+    """
 
     def look_up(name: str) -> Path:
+        if name in BY_HAND:
+            return find_by_hand(name) or _left_out(request, name, f"needs {name}: {BY_HAND[name]}")
         package = listed_packages().get(name)
         if package is None:
             return _from_environment(name)

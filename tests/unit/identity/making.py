@@ -12,14 +12,18 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, mldsa, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-Key: TypeAlias = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
+    from rolesanywhere_helper.pki.certificates import CertificateAuthority
+
+SigningKey: TypeAlias = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
+MlDsaKey: TypeAlias = mldsa.MLDSA44PrivateKey | mldsa.MLDSA65PrivateKey | mldsa.MLDSA87PrivateKey
+Key: TypeAlias = SigningKey | MlDsaKey
 
 NOW = 1_800_000_000  # 2027-01-15T08:00:00Z
 DAY = 86_400
@@ -67,7 +71,7 @@ class Wanted:
     hash: hashes.SHA256 | hashes.SHA384 = field(default_factory=hashes.SHA256)
 
 
-def certify(wanted: Wanted, key: Key, issuer: x509.Name, issuer_key: Key) -> x509.Certificate:
+def certify(wanted: Wanted, key: Key, issuer: x509.Name, issuer_key: SigningKey) -> x509.Certificate:
     builder = (
         x509.CertificateBuilder()
         .subject_name(wanted.subject)
@@ -92,17 +96,17 @@ class Authority:
     """A CA: a root, or what another CA made one."""
 
     certificate: x509.Certificate
-    key: Key
+    key: SigningKey
 
     @classmethod
-    def root(cls, common_name: str = "Root", key: Key | None = None, serial: int = 1) -> Authority:
+    def root(cls, common_name: str = "Root", key: SigningKey | None = None, serial: int = 1) -> Authority:
         own = key or ec_key()
         return cls(certify(ca_named(common_name, serial), own, name(common_name), own), own)
 
     def issue(self, key: Key, wanted: Wanted | None = None) -> x509.Certificate:
         return certify(wanted or Wanted(), key, self.certificate.subject, self.key)
 
-    def intermediate(self, common_name: str, key: Key | None = None) -> Authority:
+    def intermediate(self, common_name: str, key: SigningKey | None = None) -> Authority:
         own = key or ec_key()
         return Authority(self.issue(own, ca_named(common_name)), own)
 
@@ -133,3 +137,15 @@ def as_if_signed_with_sha1(certificate: x509.Certificate) -> x509.Certificate:
     """Rename the algorithm of an RSA signature from SHA-256 to SHA-1, with which the library no longer signs."""
     sha256, sha1 = bytes.fromhex("2a864886f70d01010b"), bytes.fromhex("2a864886f70d010105")
     return x509.load_der_x509_certificate(der(certificate).replace(sha256, sha1))
+
+
+def as_requested(request: x509.CertificateSigningRequest, ca: CertificateAuthority) -> x509.Certificate:
+    """Do what a CA does with a request: certify it with its extensions."""
+    now = dt.datetime.now(dt.UTC)
+    begins, ends = now - dt.timedelta(hours=1), now + dt.timedelta(days=1)
+    builder = x509.CertificateBuilder(
+        ca.certificate.subject, request.subject, request.public_key(), x509.random_serial_number(), begins, ends
+    )
+    for extension in request.extensions:
+        builder = builder.add_extension(extension.value, critical=extension.critical)
+    return builder.sign(ca.private_key, hashes.SHA256())

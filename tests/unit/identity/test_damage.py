@@ -7,14 +7,22 @@ from typing import TYPE_CHECKING
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.asymmetric import mldsa
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    pkcs12,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rolesanywhere_helper.errors import HelperError, UnreadableCertificateError, UnreadableKeyError
-from rolesanywhere_helper.identity import leaf
+from rolesanywhere_helper.identity import der, leaf
 from rolesanywhere_helper.identity.certificates import key_type, read_certificates, require_certificates
 from rolesanywhere_helper.identity.chain import build_chain
+from rolesanywhere_helper.identity.pkcs12 import is_pkcs12, read_pkcs12
 from rolesanywhere_helper.identity.private_key import read_private_key
 from rolesanywhere_helper.identity.software import SoftwareKey
 from tests.unit.identity import making
@@ -31,6 +39,25 @@ KEYS_DER = tuple(
     key.private_bytes(Encoding.DER, form, NoEncryption())
     for key in (KEY, making.rsa_key())
     for form in (PrivateFormat.PKCS8, PrivateFormat.TraditionalOpenSSL)
+)
+
+SECRET = b"sesame"
+ENCRYPTED_DER = tuple(
+    key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, BestAvailableEncryption(SECRET))
+    for key in (KEY, mldsa.MLDSA44PrivateKey.generate())
+)
+# As OpenSSL writes it: seed and expanded key.
+ML_DSA_DER = der.write(
+    der.SEQUENCE,
+    der.write(der.INTEGER, b"\0")
+    + der.write(der.SEQUENCE, der.write(der.OBJECT_IDENTIFIER, bytes.fromhex("608648016503040311")))
+    + der.write(
+        der.OCTET_STRING,
+        der.write(der.SEQUENCE, der.write(der.OCTET_STRING, bytes(32)) + der.write(der.OCTET_STRING, bytes(2560))),
+    ),
+)
+PKCS12 = pkcs12.serialize_key_and_certificates(
+    b"", KEY, LEAF, None, PrivateFormat.PKCS12.encryption_builder().kdf_rounds(1).build(SECRET)
 )
 
 changes = st.lists(st.tuples(st.integers(0, 1 << 16), st.integers(0, 255)), min_size=1, max_size=4)
@@ -55,7 +82,15 @@ def use_certificate(content: bytes) -> None:
 
 def use_key(content: bytes) -> None:
     with contextlib.suppress(HelperError):
-        SoftwareKey(read_private_key(content, "key.der")).sign(b"a message")
+        SoftwareKey(read_private_key(content, "key.der", lambda: SECRET)).sign(b"a message")
+
+
+def use_pkcs12(content: bytes) -> None:
+    if not is_pkcs12(content):
+        return
+    with contextlib.suppress(HelperError):
+        opened = read_pkcs12(content, "all.p12", lambda: SECRET)
+        leaf.choose_leaf(opened.certificates or (LEAF,), SoftwareKey(opened.key).public_key, NOW)
 
 
 @settings(deadline=None)  # a busy machine is no defect
@@ -65,9 +100,22 @@ def test_a_certificate_with_changed_bytes(places: list[tuple[int, int]]) -> None
 
 
 @settings(deadline=None)  # a busy machine is no defect
-@given(st.sampled_from(KEYS_DER), changes)
+@given(st.sampled_from((*KEYS_DER, ML_DSA_DER)), changes)
 def test_a_key_with_changed_bytes(key: bytes, places: list[tuple[int, int]]) -> None:
     use_key(changed(key, places))
+
+
+@settings(deadline=None)  # a busy machine is no defect
+@given(st.sampled_from(ENCRYPTED_DER), st.lists(st.tuples(st.integers(0, 130), st.integers(0, 255)), min_size=1))
+def test_an_encrypted_key_with_changed_bytes(key: bytes, places: list[tuple[int, int]]) -> None:
+    """Most of all where it says how it is encrypted: nothing there may take minutes."""
+    use_key(changed(key, places))
+
+
+@settings(deadline=None)  # a busy machine is no defect
+@given(changes)
+def test_pkcs12_with_changed_bytes(places: list[tuple[int, int]]) -> None:
+    use_pkcs12(changed(PKCS12, places))
 
 
 @settings(deadline=None)  # a busy machine is no defect
@@ -85,6 +133,10 @@ def test_any_bytes(content: bytes) -> None:
     [
         (use_certificate, CERTIFICATE_DER, (leaf, "check_leaf")),
         (use_key, KEYS_DER[0], (SoftwareKey, "sign")),
+        (use_key, ML_DSA_DER, (SoftwareKey, "sign")),
+        (use_key, ENCRYPTED_DER[0], (SoftwareKey, "sign")),
+        (use_key, ENCRYPTED_DER[1], (SoftwareKey, "sign")),
+        (use_pkcs12, PKCS12, (leaf, "choose_leaf")),
     ],
 )
 def test_undamaged_content_gets_to_the_last_step_of_these_tests(

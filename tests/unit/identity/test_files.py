@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import os
 import warnings
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias
@@ -11,7 +13,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ed25519, mldsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from rolesanywhere_helper.domain.identity_reference import IdentityReference
+from rolesanywhere_helper.domain.identity_reference import IdentityReference, scheme_of
 from rolesanywhere_helper.domain.keys import KeyType
 from rolesanywhere_helper.errors import (
     HelperError,
@@ -23,6 +25,8 @@ from rolesanywhere_helper.errors import (
     UsageError,
 )
 from rolesanywhere_helper.identity import registry
+from rolesanywhere_helper.identity.access import Access
+from rolesanywhere_helper.system.references import References
 from tests.unit.identity import making
 from tests.unit.identity.making import NOW, Authority, Wanted, ec_key, name
 
@@ -142,7 +146,7 @@ def test_what_the_permission_check_says_reaches_the_caller(files: IdentityRefere
     with pytest.raises(UnsafeFileError, match="can be written"):
         load(files)
     with pytest.raises(UnsafeFileError) as caught:
-        registry.load(files, now=NOW, in_gitlab_ci=True)
+        registry.load(files, now=NOW, access=Access(in_gitlab_ci=True))
     assert "install -m 600" in caught.value.hint
     assert len(load(replace(files, accept_insecure_key_file=True)).warnings) == 2
 
@@ -193,7 +197,7 @@ def test_a_file_without_a_certificate_is_refused(
     content: bytes, message: str, files: IdentityReference, tmp_path: Path
 ) -> None:
     making.write(tmp_path / "leaf.pem", content)
-    for call in (lambda: load(files), lambda: registry.load_certificate(files.certificate)):
+    for call in (lambda: load(files), lambda: registry.load_certificate(files)):
         with pytest.raises(UnreadableCertificateError, match=message) as caught:
             call()
         assert files.certificate in caught.value.what
@@ -222,7 +226,7 @@ def test_a_root_with_serial_0_writes_nothing_on_stderr(files: IdentityReference,
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")
         load(replace(files, intermediates=str(tmp_path / "ca.der")))
-        assert registry.load_certificate(str(tmp_path / "ca.der")).serial == 0
+        assert registry.load_certificate(IdentityReference(str(tmp_path / "ca.der"), "")).serial == 0
     assert heard == []
 
 
@@ -232,11 +236,11 @@ def test_a_root_with_serial_0_writes_nothing_on_stderr(files: IdentityReference,
 def test_a_certificate_alone_may_be_expired_and_unfit(tmp_path: Path) -> None:
     unfit = ROOT.issue(making.rsa_key(), Wanted(usage=None, ca=True, begins=-9, ends=-5, serial=1 << 150))
     path = making.write(tmp_path / "all.pem", making.key_pem(KEY) + making.pem(unfit, LEAF))
-    found = registry.load_certificate(path)
+    found = registry.load_certificate(IdentityReference(path, ""))
     assert (found.der, found.serial, found.key_type) == (making.der(unfit), 1 << 150, KeyType.RSA)
     assert (found.subject, found.not_before, found.not_after) == ("CN=host", NOW - 9, NOW - 5)
     making.write(tmp_path / "all.pem", making.pem(LEAF))
-    assert registry.load_certificate(path).key_type is KeyType.EC
+    assert registry.load_certificate(IdentityReference(path, "")).key_type is KeyType.EC
 
 
 @pytest.mark.parametrize(
@@ -249,19 +253,74 @@ def test_a_certificate_alone_may_be_expired_and_unfit(tmp_path: Path) -> None:
 )
 def test_an_ml_dsa_certificate_alone_is_read(make: Callable[[], SelfSigner], key_type: KeyType, tmp_path: Path) -> None:
     path = making.write(tmp_path / "leaf.pem", making.pem(self_signed(make())))
-    assert registry.load_certificate(path).key_type is key_type
+    assert registry.load_certificate(IdentityReference(path, "")).key_type is key_type
 
 
 def test_a_certificate_with_a_key_of_another_type_is_refused(tmp_path: Path) -> None:
     path = making.write(tmp_path / "leaf.pem", making.pem(self_signed(ed25519.Ed25519PrivateKey.generate())))
     with pytest.raises(UnsupportedKeyError, match=r"CN=Other has an unsupported type \(1\.3\.101\.112\)"):
-        registry.load_certificate(path)
+        registry.load_certificate(IdentityReference(path, ""))
 
 
 def self_signed(key: SelfSigner) -> x509.Certificate:
     builder = x509.CertificateBuilder().subject_name(name("Other")).issuer_name(name("Other")).serial_number(5)
     builder = builder.not_valid_before(making.moment(0)).not_valid_after(making.moment(9))
     return builder.public_key(key.public_key()).sign(key, None)
+
+
+# By value
+
+BOTH = making.pem(LEAF, INTERMEDIATE.certificate), making.key_pem(KEY)
+
+
+def from_variables(certificate: bytes, key: bytes) -> LoadedIdentity:
+    variables = {"CERTIFICATE": os.fsdecode(certificate), "KEY": os.fsdecode(key)}
+    access = Access(References(variables))
+    return registry.load(IdentityReference("env:CERTIFICATE", "env:KEY"), now=NOW, access=access)
+
+
+@pytest.mark.parametrize("write", [bytes, base64.b64encode, base64.encodebytes], ids=["PEM", "base64", "wrapped"])
+def test_certificate_and_key_may_stand_in_variables(write: Callable[[bytes], bytes]) -> None:
+    """Binary content cannot; it stands there as base64, and PEM often does too."""
+    loaded = from_variables(write(BOTH[0]), write(BOTH[1]))
+    assert (loaded.identity.chain_der, loaded.warnings) == (CHAIN, ())
+    assert loaded.identity.sign(b"a message")
+
+
+def test_der_may_stand_in_a_variable_as_base64() -> None:
+    key = KEY.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+    assert from_variables(base64.b64encode(making.der(LEAF)), base64.b64encode(key)).identity.chain_der == ()
+
+
+@pytest.mark.parametrize("key", [b"nonsense", base64.b64encode(b"nonsense"), b"MIIB", b"===="])
+def test_what_is_no_key_in_a_variable_is_refused_by_the_variables_name(key: bytes) -> None:
+    with pytest.raises(UnreadableKeyError, match="env:KEY") as caught:
+        from_variables(BOTH[0], key)
+    assert key.decode() not in f"{caught.value.what} {caught.value.hint}"
+    with pytest.raises(UnreadableCertificateError, match="env:CERTIFICATE") as caught_too:
+        from_variables(key, BOTH[1])
+    assert key.decode() not in f"{caught_too.value.what} {caught_too.value.hint}"
+
+
+def test_one_descriptor_may_bring_both(tmp_path: Path) -> None:
+    making.write(tmp_path / "all.pem", BOTH[1] + BOTH[0])
+    with (tmp_path / "all.pem").open("rb") as opened:
+        place = f"fd:{opened.fileno()}"
+        assert load(IdentityReference(place, place)).identity.chain_der == CHAIN
+
+
+def test_a_command_may_bring_the_key(files: IdentityReference) -> None:
+    assert load(replace(files, private_key=f"command:cat '{files.private_key}'")).warnings == ()
+
+
+@pytest.mark.promise(30)
+def test_a_key_in_a_credential_is_a_file_whose_permissions_are_judged(files: IdentityReference, tmp_path: Path) -> None:
+    access = Access(References({"CREDENTIALS_DIRECTORY": str(tmp_path)}))
+    reference = replace(files, certificate="credential:leaf.pem", private_key="credential:key.pem")
+    assert registry.load(reference, now=NOW, access=access).warnings == ()
+    (tmp_path / "key.pem").chmod(0o666)
+    with pytest.raises(UnsafeFileError, match="can be written"):
+        registry.load(reference, now=NOW, access=access)
 
 
 # The registry
@@ -281,15 +340,15 @@ def self_signed(key: SelfSigner) -> x509.Certificate:
     ],
 )
 def test_a_scheme_is_told_from_a_path(reference: str, expected: str | None) -> None:
-    assert registry.scheme(reference) == expected
+    assert scheme_of(reference) == expected
 
 
 @pytest.mark.parametrize("field", ["certificate", "private_key", "intermediates"])
 def test_an_unknown_scheme_is_a_usage_error_that_does_not_show_the_rest(field: str, files: IdentityReference) -> None:
-    with pytest.raises(UsageError, match="pkcs11") as caught:
-        load(instead(files, field, "pkcs11:token=a?pin-value=sesame"))
+    with pytest.raises(UsageError, match="unknown") as caught:
+        load(instead(files, field, "unknown:token=a?pin-value=sesame"))
     assert "sesame" not in f"{caught.value.what} {caught.value.hint}"
-    assert "PEM" in caught.value.hint
+    assert "path of a file" in caught.value.hint
     for call in (registry.load_certificate, registry.load_signing_key):
         with pytest.raises(UsageError):
-            call("pkcs11:token=a")
+            call(IdentityReference("unknown:token=a", "unknown:token=a"))

@@ -2,44 +2,35 @@
 
 from __future__ import annotations
 
-import subprocess
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from rolesanywhere_helper.domain.identity_reference import IdentityReference
 from rolesanywhere_helper.domain.keys import KeyType
 from rolesanywhere_helper.errors import (
-    EncryptedKeyError,
     HelperError,
     UnreadableKeyError,
     UnsafeFileError,
     UnsupportedKeyError,
 )
-from rolesanywhere_helper.identity import registry
+from rolesanywhere_helper.identity import registry, tpm
+from rolesanywhere_helper.identity.access import Access
+from rolesanywhere_helper.identity.private_key import read_private_key
+from rolesanywhere_helper.identity.software import SoftwareKey
 from tests.unit.identity import making
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
-
-class OpenSsl(Protocol):
-    """Runs ``openssl`` in the test's folder."""
-
-    def __call__(self, *arguments: str) -> bytes: ...
+    from tests.unit.identity.conftest import OpenSsl
 
 
-@pytest.fixture
-def openssl(peer: Callable[[str], Path], tmp_path: Path, clean_environment: dict[str, str]) -> OpenSsl:
-    def run(*arguments: str) -> bytes:
-        done = subprocess.run(
-            [peer("openssl"), *arguments], cwd=tmp_path, env=clean_environment, capture_output=True, check=True
-        )
-        return done.stdout
-
-    return run
+def key_at(path: Path | str) -> IdentityReference:
+    return IdentityReference("", str(path))
 
 
 def make_rsa(openssl: OpenSsl, bits: int = 2048) -> None:
@@ -61,7 +52,7 @@ def convert(openssl: OpenSsl, *arguments: str) -> None:
 def assert_signs(openssl: OpenSsl, folder: Path, key_type: KeyType) -> None:
     """Load ``key``, sign with it, and let OpenSSL check the signature with the key as it was made."""
     (folder / "key").chmod(0o600)
-    loaded = registry.load_signing_key(str(folder / "key"))
+    loaded = registry.load_signing_key(key_at(folder / "key"))
     assert loaded.warnings == ()
     assert loaded.key.key_type is key_type
     making.write(folder / "message", b"a message")
@@ -73,7 +64,7 @@ def assert_signs(openssl: OpenSsl, folder: Path, key_type: KeyType) -> None:
 def refused(path: Path, error: type[HelperError]) -> HelperError:
     path.chmod(0o600)
     with pytest.raises(error) as caught:
-        registry.load_signing_key(str(path))
+        registry.load_signing_key(key_at(path))
     assert str(path) in caught.value.what
     assert caught.value.hint != HelperError.default_hint
     return caught.value
@@ -119,23 +110,6 @@ def test_text_and_other_blocks_around_a_key_are_skipped(openssl: OpenSsl, tmp_pa
     assert_signs(openssl, tmp_path, KeyType.EC)
 
 
-@pytest.mark.parametrize(
-    "form",
-    [["pkey", "-aes256"], ["pkey", "-aes256", "-traditional"], ["pkcs8", "-topk8", "-outform", "DER"]],
-    ids=["PKCS#8", "PKCS#1", "DER"],
-)
-def test_an_encrypted_key_is_refused_with_the_command_that_decrypts_it(
-    openssl: OpenSsl, tmp_path: Path, form: list[str]
-) -> None:
-    make_rsa(openssl)
-    openssl(*form, "-in", "made.pem", "-out", "key", "-passout", "pass:sesame")
-    error = refused(tmp_path / "key", EncryptedKeyError)
-    command = f"openssl pkey -in {tmp_path / 'key'} -out {tmp_path / 'key'}.plain"
-    assert command in error.hint
-    openssl(*command.split()[1:], "-passin", "pass:sesame")  # what the hint says is true
-    registry.load_signing_key(f"{tmp_path / 'key'}.plain", accept_insecure_file=True).key.sign(b"")
-
-
 @pytest.mark.parametrize("bits", [1024, 2047, 4104])
 def test_rsa_keys_of_other_sizes_are_refused(openssl: OpenSsl, tmp_path: Path, bits: int) -> None:
     make_rsa(openssl, bits)
@@ -169,10 +143,25 @@ def test_a_key_in_openssh_format_is_refused_with_the_command_that_converts_it(tm
     assert "ssh-keygen -p -N '' -m PKCS8" in refused(tmp_path / "key", UnsupportedKeyError).hint
 
 
-def test_a_key_wrapped_by_a_tpm_is_refused_by_this_backend(tmp_path: Path) -> None:
+def test_a_key_wrapped_by_a_tpm_is_the_tpms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     block = b"-----BEGIN TSS2 PRIVATE KEY-----\nAAAA\n-----END TSS2 PRIVATE KEY-----\n"
-    making.write(tmp_path / "key", block)
-    assert "TPM" in refused(tmp_path / "key", UnsupportedKeyError).what
+    key = SoftwareKey(making.ec_key())
+    asked: list[bytes] = []
+
+    def from_pem(content: bytes, reference: IdentityReference, access: Access) -> SoftwareKey:
+        assert (reference.private_key, access) == (str(tmp_path / "key"), doors)
+        asked.append(content)
+        return key
+
+    monkeypatch.setattr(tpm, "from_pem", from_pem)
+    doors = Access()
+    path = making.write(tmp_path / "key", b"# a comment\n" + block)
+    assert registry.load_signing_key(key_at(path), doors).key is key
+    assert asked == [bytes(3)]
+    making.write(tmp_path / "key", block.replace(b"AAAA", b"A%AA"))
+    refused(tmp_path / "key", UnreadableKeyError)
+    with pytest.raises(UnsupportedKeyError, match="TPM"):  # where there is no file to name
+        read_private_key(block, "the Workload API")
 
 
 @pytest.mark.parametrize(
@@ -212,8 +201,8 @@ def test_a_damaged_rsa_key_gives_no_signature(tmp_path: Path) -> None:
         damaged = damaged.replace(part, part[:100] + bytes([part[100] ^ 1]) + part[101:])
     making.write(tmp_path / "good", good)
     making.write(tmp_path / "damaged", damaged)
-    registry.load_signing_key(str(tmp_path / "good")).key.sign(b"a message")
-    loaded = registry.load_signing_key(str(tmp_path / "damaged"))
+    registry.load_signing_key(key_at(tmp_path / "good")).key.sign(b"a message")
+    loaded = registry.load_signing_key(key_at(tmp_path / "damaged"))
     with pytest.raises(UnreadableKeyError, match="does not verify"):
         loaded.key.sign(b"a message")
 
@@ -221,14 +210,14 @@ def test_a_damaged_rsa_key_gives_no_signature(tmp_path: Path) -> None:
 @pytest.mark.parametrize("curve", [ec.SECP256R1(), ec.SECP384R1(), ec.SECP521R1()])
 def test_the_public_half_of_an_ec_key_is_the_uncompressed_point(tmp_path: Path, curve: ec.EllipticCurve) -> None:
     key = making.ec_key(curve)
-    loaded = registry.load_signing_key(making.write(tmp_path / "key", making.key_pem(key)))
+    loaded = registry.load_signing_key(key_at(making.write(tmp_path / "key", making.key_pem(key))))
     size, numbers = (curve.key_size + 7) // 8, key.public_key().public_numbers()
     assert loaded.key.public_bytes == b"\x04" + numbers.x.to_bytes(size, "big") + numbers.y.to_bytes(size, "big")
 
 
 def test_a_loaded_key_does_not_show_itself(tmp_path: Path) -> None:
     key = making.ec_key()
-    loaded = registry.load_signing_key(making.write(tmp_path / "key", making.key_pem(key)))
+    loaded = registry.load_signing_key(key_at(making.write(tmp_path / "key", making.key_pem(key))))
     assert repr(loaded) == "LoadedKey(key=SoftwareKey(), warnings=())"
 
 
@@ -236,17 +225,17 @@ def test_a_loaded_key_does_not_show_itself(tmp_path: Path) -> None:
 def test_the_key_files_permissions_are_checked(tmp_path: Path) -> None:
     path = making.write(tmp_path / "key", making.key_pem(making.ec_key()), 0o666)
     with pytest.raises(UnsafeFileError, match="private key") as caught:
-        registry.load_signing_key(path, in_gitlab_ci=True)
+        registry.load_signing_key(key_at(path), Access(in_gitlab_ci=True))
     assert "install -m 600" in caught.value.hint
-    assert len(registry.load_signing_key(path, accept_insecure_file=True).warnings) == 2
+    assert len(registry.load_signing_key(replace(key_at(path), accept_insecure_key_file=True)).warnings) == 2
     (tmp_path / "key").chmod(0o644)
-    (warning,) = registry.load_signing_key(path).warnings
+    (warning,) = registry.load_signing_key(key_at(path)).warnings
     assert "every user of this machine" in warning
     with pytest.raises(UnsafeFileError, match="read by every user"):
-        registry.load_signing_key(path, strict_permissions=True)
+        registry.load_signing_key(replace(key_at(path), strict_key_permissions=True))
 
 
 def test_a_key_that_is_missing_says_so(tmp_path: Path) -> None:
     with pytest.raises(UnreadableKeyError, match="No such file") as caught:
-        registry.load_signing_key(str(tmp_path / "key"))
+        registry.load_signing_key(key_at(tmp_path / "key"))
     assert "ls -l" in caught.value.hint
