@@ -7,11 +7,11 @@ given every value that it needs, in the form of the command line, and the same l
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rolesanywhere_helper.config.environment import Surroundings
 from rolesanywhere_helper.config.load import load_session
+from rolesanywhere_helper.frozen import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rolesanywhere_helper.domain.endpoint import Endpoint
 
 PROXY = "proxy"
-"""The one secret: the URL of the proxy, already chosen by the environment of the daemon."""
+"""Among the secrets: the URL of the proxy, already chosen by the environment of the daemon."""
 
 
 def to_flags(settings: SessionSettings) -> tuple[dict[str, str | bool], dict[str, str]]:
@@ -39,18 +39,26 @@ def to_flags(settings: SessionSettings) -> tuple[dict[str, str | bool], dict[str
         "instance-properties": json.dumps(dict(spec.instance_properties)) if spec.instance_properties else None,
         "endpoint": _url(connection.endpoint),
         "ca-bundle": connection.ca_bundle,
+        "pkcs11-lib": identity.pkcs11_library,
+        "cert-selector": identity.certificate_selector,
+        "cert-directory": identity.certificate_directory,
+        **{f"{name}-file": source.reference for name, source in identity.secrets},
     }
     switches = {
         "no-verify-ssl": not connection.verify_tls,
         "strict-key-permissions": identity.strict_key_permissions,
         "accept-insecure-private-key-file": identity.accept_insecure_key_file,
+        "reuse-pin": identity.reuse_pin,
+        "no-tpm-key-password": identity.no_tpm_key_password,
+        "use-latest-expiring-certificate": identity.use_latest_expiring,
         "no-cache": not settings.use_cache,
     }
-    session: dict[str, str | bool] = {name: text for name, text in texts.items() if text is not None}
+    session: dict[str, str | bool] = {name: text for name, text in texts.items() if text}
     session |= {name: True for name, is_on in switches.items() if is_on}
     if settings.name is not None:
         session["session"] = settings.name
-    return session, {} if connection.proxy is None else {PROXY: connection.proxy}
+    secrets = {name: source.text for name, source in identity.secrets if source.text is not None}
+    return session, secrets if connection.proxy is None else {**secrets, PROXY: connection.proxy}
 
 
 def from_flags(

@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rolesanywhere_helper.config import serve_keys
-from rolesanywhere_helper.config.flags import NOT_YET, SESSION_FLAGS, Place
+from rolesanywhere_helper.config.flags import SESSION_FLAGS, Place
 from rolesanywhere_helper.config.table import Table
 from rolesanywhere_helper.config.values import Value, from_toml
-from rolesanywhere_helper.errors import ConfigurationError, UsageError
+from rolesanywhere_helper.errors import ConfigurationError
 from rolesanywhere_helper.frozen import dataclass, field
 
 if TYPE_CHECKING:
@@ -23,12 +23,24 @@ Raw = dict[str, object]
 # One file serves every command, so each of them checks the keys of all.
 _TOP_LEVEL = frozenset({"identity", "session", "serve", "update"})
 _SERVE_TABLES = frozenset({"imds", "container", "agent", "metrics"})
-_CHAINING = frozenset({"source", "assume-role-arn", "external-id"})
+_SOURCE = "source"
+# What a session that goes on from another one may say: all else is said by the first of them.
+_HOP_FLAGS = frozenset(
+    {
+        "assume-role-arn",
+        "external-id",
+        "session-tags",
+        "transitive-tag-keys",
+        "sts-endpoint",
+        "session-duration",
+        "role-session-name",
+        "region",
+    }
+)
 _IDENTITY_KEYS = frozenset(key for flag in SESSION_FLAGS if flag.place is Place.IDENTITY for key in flag.toml_keys)
 _SESSION_KEYS = (
     frozenset(key for flag in SESSION_FLAGS for key in flag.toml_keys)
-    | {"identity"}
-    | _CHAINING
+    | {"identity", _SOURCE}
     | serve_keys.keys_of(serve_keys.SESSION)
 )
 
@@ -60,42 +72,60 @@ class Document:
         return self.path.rpartition("/")[0] or "/"
 
     def session_values(self, name: str, home: str | None) -> dict[str, Value]:
-        """Return the values of a session over those of its identity, by flag name.
+        """Return the values of a session that goes on from no other one over those of its identity, by flag name.
 
         Raises:
             ConfigurationError: there is no such session or identity, or a value is of the wrong type.
-            UsageError: the session is one that this version cannot make.
 
         """
         session = self._session(name)
-        if self.is_chained(name):
-            raise UsageError(
-                f"[session.{name}] reaches its role through another one, and role chaining is not supported yet by "
-                "this version",
-                "ask for a session that names trust-anchor-arn, profile-arn and role-arn itself",
-            )
         values = self._identity_values(session.get("identity"), name, home)
         return values | self._values(session, f"[session.{name}]", home)
 
-    def is_chained(self, name: str) -> bool:
-        """Tell whether a session reaches its role through another one, which this version cannot make.
+    def way_to(self, name: str) -> tuple[str, ...]:
+        """Return the sessions from which a session goes on, the first of all first, itself last.
 
         Raises:
-            ConfigurationError: there is no such session.
+            ConfigurationError: there is no such session, or the way leads in a circle.
 
         """
-        return not _CHAINING.isdisjoint(self._session(name))
+        way = [name]
+        while (source := self._session(way[0]).get(_SOURCE)) is not None:
+            if not isinstance(source, str) or source in way:
+                raise ConfigurationError(
+                    f"source in [session.{way[0]}] of {self.path} must be the name of another session that does not "
+                    "lead back here",
+                    "the first session of a chain names trust-anchor-arn, profile-arn and role-arn, and no source",
+                )
+            if source not in self.sessions:
+                raise ConfigurationError(
+                    f"[session.{way[0]}] of {self.path} goes on from {source!a}, but there is no [session.{source}]",
+                    nearest(source, self.sessions),
+                )
+            way.insert(0, source)
+        return tuple(way)
 
-    def written_key(self, name: str) -> object:
-        """Return what a session, or its identity, gives as its private key, as it is written.
+    def hop_values(self, name: str, home: str | None) -> dict[str, Value]:
+        """Return the values of a session that goes on from another one, by flag name.
 
         Raises:
-            ConfigurationError: there is no such session.
+            ConfigurationError: a value is of the wrong type, or has no meaning there.
 
         """
-        session = self._session(name)
-        identity = self.identities.get(str(session.get("identity")), {})
-        return session.get("private-key", identity.get("private-key"))
+        table = self._session(name)
+        values = self._values(table, f"[session.{name}]", home)
+        strangers = [*sorted(values.keys() - _HOP_FLAGS), *(["identity"] if "identity" in table else [])]
+        if strangers:
+            raise ConfigurationError(
+                f"{strangers[0]} in [session.{name}] of {self.path} has no meaning there: the session goes on from "
+                f"{table[_SOURCE]!a}",
+                f"write it into [session.{table[_SOURCE]}], or remove source",
+            )
+        if "assume-role-arn" not in values:
+            raise ConfigurationError(
+                f"[session.{name}] of {self.path} has a source, but no assume-role-arn", "name the role to go on to"
+            )
+        return values
 
     def table(self, values: Raw, title: str, home: str | None) -> Table:
         """Return one of this file's tables for reading, under its title without brackets."""
@@ -157,7 +187,7 @@ def parse(path: str, content: bytes) -> Document:
         _named_tables(top.get("identity", {}), "identity", _IDENTITY_KEYS, path),
         _named_tables(top.get("session", {}), "session", _SESSION_KEYS, path),
         _serve(top.get("serve", {}), path),
-        _named_tables(top.get("update", {}), "update", serve_keys.UPDATE_KEYS, path),
+        _named_tables(top.get("update", {}), "update", serve_keys.keys_of(serve_keys.UPDATE), path),
     )
 
 
@@ -205,10 +235,6 @@ def _check_keys(keys: Iterable[str], known: frozenset[str], title: str, path: st
     for key in keys:
         if key in known:
             continue
-        if key in NOT_YET:
-            raise UsageError(
-                f"{key} in {title} of {path} is not supported yet by this version", "remove it, and give PEM files"
-            )
         raise ConfigurationError(f"unknown key {key!a} at {title} of {path}", nearest(key, known))
 
 

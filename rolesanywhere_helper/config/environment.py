@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 CONFIG_VARIABLE = f"{PREFIX}CONFIG"
 CACHE_VARIABLE = f"{PREFIX}CACHE_DIR"
+# The directory of what systemd hands over: systemd.exec(5), section "Credentials".
+CREDENTIALS_VARIABLE = "CREDENTIALS_DIRECTORY"
 # Lower case first, as curl and urllib read them. HTTP_PROXY is not among them: plain http is only for this machine,
 # and calls to this machine take no proxy.
 PROXY_VARIABLES = ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")
@@ -31,12 +33,14 @@ VARIABLES: frozenset[str] = frozenset(
         "XDG_CONFIG_HOME",
         "HOME",
         "GITLAB_CI",
+        "AWS_REGION",
+        CREDENTIALS_VARIABLE,
         *PROXY_VARIABLES,
         *NO_PROXY_VARIABLES,
     }
 )
 """Every variable that the settings of one session are made from: who remembers an answer keys it on these."""
-DAEMON_VARIABLES: frozenset[str] = frozenset({"AWS_REGION", "RUNTIME_DIRECTORY", "XDG_RUNTIME_DIR"})
+DAEMON_VARIABLES: frozenset[str] = frozenset({"RUNTIME_DIRECTORY", "XDG_RUNTIME_DIR"})
 """What ``serve`` and ``status`` read besides."""
 _SYSTEM_RUNTIME_DIRECTORY = "/run/rolesanywhere-helper"
 

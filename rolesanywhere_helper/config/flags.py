@@ -21,6 +21,9 @@ class Kind(Enum):
     DURATION = "duration"
     SWITCH = "switch"
     PROPERTIES = "properties"
+    REFERENCE = "path or URI"
+    SECRET = "secret"  # noqa: S105 - the name of a kind
+    NAMES = "list of names"
 
 
 class Place(Enum):
@@ -64,11 +67,78 @@ class Flag:
         return (self.name,) if self.toml_alias is None else (self.toml_alias, self.name)
 
 
+def _secret(name: str, what: str) -> tuple[Flag, Flag]:
+    """Return the two flags of a secret: by value, as the official helper has it, and by the place where it is."""
+    return (
+        Flag(
+            name,
+            Kind.SECRET,
+            Place.IDENTITY,
+            f"{what}; on a command line every user can read it: give --{name}-file, or env:NAME",
+            "SECRET",
+        ),
+        Flag(
+            f"{name}-file",
+            Kind.REFERENCE,
+            Place.IDENTITY,
+            f"{what}: a file that holds it, or env:NAME, fd:N, credential:NAME, command:…, prompt:",
+            "FILE",
+        ),
+    )
+
+
 SESSION_FLAGS: tuple[Flag, ...] = (
     Flag("session", Kind.TEXT, Place.NOWHERE, "take everything from [session.NAME] of the configuration file", "NAME"),
-    Flag("certificate", Kind.PATH, Place.IDENTITY, "PEM file with the leaf, alone or with its chain", "FILE"),
-    Flag("private-key", Kind.PATH, Place.IDENTITY, "PEM file with the leaf's private key", "FILE"),
-    Flag("intermediates", Kind.PATH, Place.IDENTITY, "PEM file with intermediate certificates, in any order", "FILE"),
+    Flag(
+        "certificate",
+        Kind.REFERENCE,
+        Place.IDENTITY,
+        "the leaf, alone or with its chain: a PEM, DER or PKCS#12 file, or a URI (docs/keys.md lists them)",
+        "FILE",
+    ),
+    Flag(
+        "private-key",
+        Kind.REFERENCE,
+        Place.IDENTITY,
+        "the leaf's private key: a file, or a URI; not needed where the certificate's source has it",
+        "FILE",
+    ),
+    Flag(
+        "intermediates",
+        Kind.REFERENCE,
+        Place.IDENTITY,
+        "intermediate certificates, in any order: a PEM file, or a URI",
+        "FILE",
+    ),
+    *_secret("pkcs8-password", "passphrase of an encrypted private key"),
+    *_secret("pkcs12-password", "password of a PKCS#12 file"),
+    *_secret("pkcs11-pin", "PIN of the PKCS#11 token"),
+    *_secret("tpm-key-password", "password of a TPM key"),
+    *_secret("tpm-parent-password", "password of the TPM key's parent"),
+    Flag("no-tpm-key-password", Kind.SWITCH, Place.IDENTITY, "the TPM key has no password: never ask for one"),
+    Flag("pkcs11-lib", Kind.PATH, Place.IDENTITY, "PKCS#11 library (default: p11-kit's proxy)", "FILE"),
+    Flag("reuse-pin", Kind.SWITCH, Place.IDENTITY, "give the PIN again for a key that asks before every signature"),
+    Flag(
+        "cert-selector",
+        Kind.TEXT,
+        Place.IDENTITY,
+        "which certificate of --cert-directory: Key=x509Subject,Value=CN=host …, a JSON list, or file://PATH",
+        "SELECTOR",
+    ),
+    Flag("cert-directory", Kind.PATH, Place.IDENTITY, "directory to choose the certificate from", "DIRECTORY"),
+    Flag(
+        "use-latest-expiring-certificate",
+        Kind.SWITCH,
+        Place.IDENTITY,
+        "of several certificates that fit take the one that is valid longest",
+    ),
+    Flag(
+        "system-store-name",
+        Kind.TEXT,
+        Place.IDENTITY,
+        "certificate store of the platform (Windows): an error where there is none",
+        "NAME",
+    ),
     Flag("trust-anchor-arn", Kind.TEXT, Place.SESSION, "trust anchor that vouches for the certificate", "ARN"),
     Flag("profile-arn", Kind.TEXT, Place.SESSION, "Roles Anywhere profile that lists the role", "ARN"),
     Flag("role-arn", Kind.TEXT, Place.SESSION, "role to assume", "ARN"),
@@ -134,6 +204,37 @@ SESSION_FLAGS: tuple[Flag, ...] = (
         "DANGEROUS: use a private key that other users could have replaced",
     ),
     Flag("no-cache", Kind.SWITCH, Place.SESSION, "neither read nor write the cache on disk"),
+    Flag(
+        "assume-role-arn",
+        Kind.NAMES,
+        Place.SESSION,
+        "role to go on to from there, also in another account; typed more than once: from role to role",
+        "ARN",
+        is_repeatable=True,
+    ),
+    Flag("external-id", Kind.TEXT, Place.SESSION, "external ID that the last of these roles asks for", "ID"),
+    Flag(
+        "session-tags",
+        Kind.PROPERTIES,
+        Place.SESSION,
+        "tags of the last role's session: KEY=VALUE,KEY=VALUE or a JSON object (TOML: a table)",
+        "TAGS",
+    ),
+    Flag(
+        "transitive-tag-keys",
+        Kind.NAMES,
+        Place.SESSION,
+        "keys of the tags that the sessions after it keep: KEY,KEY (TOML: a list)",
+        "KEYS",
+    ),
+    Flag(
+        "sts-endpoint",
+        Kind.TEXT,
+        Place.SESSION,
+        "endpoint of STS to go from role to role (default: the region's; for an emulator on this machine its own)",
+        "URL",
+        aws_variable="AWS_ENDPOINT_URL_STS",
+    ),
 )
 
 AGENT_SOCKET = Flag(
@@ -145,34 +246,19 @@ AGENT_SOCKET = Flag(
 )
 """Of the commands that ask a daemon. It has its variable; ``serve`` has a flag of the same name and no variable."""
 
+IDENTITY_FLAGS: tuple[str, ...] = tuple(flag.name for flag in SESSION_FLAGS if flag.place is Place.IDENTITY)
+"""The names of the flags that say who we are."""
+
+SECRETS = ("pkcs8-password", "pkcs12-password", "pkcs11-pin", "tpm-key-password", "tpm-parent-password")
+"""The flags with a secret; each has one of the same name with ``-file``."""
+
 REQUIRED = ("certificate", "private-key", "trust-anchor-arn", "profile-arn", "role-arn")
 
-# Known to the official helper or planned, and refused by name rather than as unknown. Names only, so that a value (it
-# may be a password) is never looked at.
-NOT_YET = frozenset(
-    {
-        "assume-role-arn",
-        "cert-directory",
-        "cert-selector",
-        "external-id",
-        "no-tpm-key-password",
-        "pkcs11-lib",
-        "pkcs11-pin",
-        "pkcs11-pin-file",
-        "pkcs12-password",
-        "pkcs12-password-file",
-        "pkcs8-password",
-        "pkcs8-password-file",
-        "reuse-pin",
-        "system-store-name",
-        "tpm-key-password",
-        "tpm-key-password-file",
-        "use-latest-expiring-certificate",
-    }
-)
+SCHEMES = ("pkcs11", "handle", "env", "fd", "command", "spiffe", "credential")
+"""How certificates and keys that are no files are named: the scheme, a colon, and what it needs."""
 
-# Schemes of certificates and keys that live elsewhere than in a file.
-NOT_YET_SCHEMES = ("pkcs11:", "handle:", "env:", "fd:", "command:", "spiffe:")
+SECRET_SCHEMES = ("env", "fd", "command", "credential", "prompt")
+"""The same for passphrases and PINs."""
 
 
 def flag_named(name: str) -> Flag:

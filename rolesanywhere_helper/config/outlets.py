@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rolesanywhere_helper.config import serve_keys
@@ -24,11 +23,12 @@ from rolesanywhere_helper.config.serve_settings import (
     ContainerSettings,
     ImdsSettings,
     Listener,
+    UpdateSettings,
 )
 from rolesanywhere_helper.config.table import Table
 from rolesanywhere_helper.domain.endpoint import is_loopback_host
 from rolesanywhere_helper.errors import ConfigurationError, InvalidParameterError, UsageError
-from rolesanywhere_helper.frozen import dataclass
+from rolesanywhere_helper.frozen import dataclass, replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -57,11 +57,13 @@ class Outlets:
     agent: AgentSettings | None = None
     metrics: Listener | None = None
     metrics_socket: str | None = None
+    updates: tuple[UpdateSettings, ...] = ()
 
     @property
     def sessions(self) -> frozenset[str]:
-        """The sessions that an endpoint names."""
-        return frozenset([*(each.session for each in self.imds), *(each.session for each in self.containers)])
+        """The sessions that an endpoint or a credentials file names."""
+        of_endpoints = [*(each.session for each in self.imds), *(each.session for each in self.containers)]
+        return frozenset([*of_endpoints, *(each.session for each in self.updates)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,13 +102,15 @@ def make_outlets(given: Circumstances) -> Outlets:
     containers = tuple(_containers(given))
     listeners = _container_listeners(given)  # also where nobody uses them, so that a mistake is found when it is made
     agent, metrics = _agent(given), _metrics_table(given)
+    updates = tuple(_updates(given))
     outlets = Outlets(
-        _imds(given, has_others=bool(containers) or agent is not None),
+        _imds(given, has_others=bool(containers) or bool(updates) or agent is not None),
         containers,
         listeners if containers else (),
         agent,
         _metrics_listener(given, metrics),
         None if metrics is None else _socket(metrics.path("socket"), metrics.origin("socket")),
+        updates,
     )
     _refuse_collisions(outlets)
     return outlets
@@ -167,7 +171,8 @@ def _is_enough_without_imds(given: Circumstances) -> bool:
     """Tell whether the file names endpoints of its own, or IMDS could not know which session is meant."""
     serve = given.serve
     is_in_file = serve is not None and bool(serve.containers or serve.agent is not None)
-    return is_in_file or len(given.chosen) > 1
+    has_updates = given.document is not None and bool(given.document.updates)
+    return is_in_file or has_updates or len(given.chosen) > 1
 
 
 def _imds_plans(given: Circumstances) -> Iterator[_ImdsPlan]:
@@ -292,6 +297,35 @@ def _metrics_listener(given: Circumstances, table: Table | None) -> Listener | N
     return listener
 
 
+# Credentials files
+
+
+def _updates(given: Circumstances) -> Iterator[UpdateSettings]:
+    for name, values in ({} if given.document is None else given.document.updates).items():
+        check_name(name, "update")
+        table = given.table(values, f"update.{name}")
+        session, file = _session_of(table, given), table.path("file")
+        if file is None:
+            raise ConfigurationError(
+                f"{table.title} of {table.file} has no file", 'for example: file = "/var/lib/agent/credentials"'
+            )
+        profile = _checked_profile(table)
+        if session is not None:
+            yield UpdateSettings(name, session, file, profile)
+
+
+def _checked_profile(table: Table) -> str:
+    from rolesanywhere_helper.protocol.ini_text import (  # noqa: PLC0415 - not for a daemon without such a file
+        DEFAULT_PROFILE,
+        is_profile_name,
+    )
+
+    profile = table.text("profile") or DEFAULT_PROFILE
+    if not is_profile_name(profile):
+        raise InvalidParameterError(f"{table.origin('profile')} cannot be the name of a profile: {profile[:80]!a}")
+    return profile
+
+
 # What they share
 
 
@@ -413,6 +447,14 @@ def _refuse_collisions(outlets: Outlets) -> None:
         if path in paths:
             raise UsageError(f"{what} and {paths[path]} are the same file: {path}", "give each a path of its own")
         paths[path] = what
+    profiles: dict[tuple[str, str], str] = {}
+    for update in outlets.updates:
+        other = profiles.setdefault((update.file, update.profile), update.name)
+        if other != update.name:
+            raise UsageError(
+                f"[update.{other}] and [update.{update.name}] are the same profile {update.profile} of {update.file}",
+                "give each a profile of its own",
+            )
 
 
 def _listeners(outlets: Outlets) -> Iterator[tuple[str, Listener]]:

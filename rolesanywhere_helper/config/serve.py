@@ -10,14 +10,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rolesanywhere_helper.config.document import nearest
-from rolesanywhere_helper.config.flags import flag_named
-from rolesanywhere_helper.config.load import Made, given_values, look_up, make_session
+from rolesanywhere_helper.config.load import (
+    Made,
+    WrittenSession,
+    given_values,
+    look_up,
+    make_session,
+    warnings_of_secrets,
+    written_session,
+)
 from rolesanywhere_helper.config.outlets import DEFAULT_NAME, Circumstances, Outlets, check_name, make_outlets
 from rolesanywhere_helper.config.serve_flags import ServeFlags, read_flags
 from rolesanywhere_helper.config.serve_settings import AccessSettings, ServedSession, ServeSettings
 from rolesanywhere_helper.config.values import Values
 from rolesanywhere_helper.domain.arn import is_region
 from rolesanywhere_helper.domain.endpoint import is_loopback_host
+from rolesanywhere_helper.domain.identity_reference import scheme_of
 from rolesanywhere_helper.errors import ConfigurationError, InvalidParameterError, UsageError
 from rolesanywhere_helper.frozen import dataclass
 
@@ -30,6 +38,7 @@ if TYPE_CHECKING:
     from rolesanywhere_helper.config.settings import ConsultedFile
     from rolesanywhere_helper.config.table import Table
     from rolesanywhere_helper.config.values import Value
+    from rolesanywhere_helper.domain.identity_reference import IdentityReference
 
 EVERYBODY = "*"
 # botocore's IMDS client extends an expiry that is less than 21 minutes away: a shorter session always meets that.
@@ -37,7 +46,7 @@ SHORTEST_IMDS_SECONDS = 45 * 60
 _LONGEST_JITTER_SECONDS = 86_400
 _LOG_FORMATS = ("text", "json")
 _EVENT_LOOPS = ("asyncio", "uvloop")
-_HELD_BY_THE_PROCESS = ("env:", "fd:")
+_HELD_BY_THE_PROCESS = ("env", "fd")
 _OF_ONE_SESSION = ("trust-anchor-arn", "profile-arn", "role-arn", "role-session-name")
 
 
@@ -56,9 +65,6 @@ def load_serve(
 
     """
     typed = read_flags(flags, surroundings.working_directory)
-    variable = flag_named("private-key").variable
-    _refuse_held_key(flags.get("private-key"), "--private-key")
-    _refuse_held_key(surroundings.variable(variable), variable)
     given = given_values(flags, surroundings)
     consulted, document = look_up(given, surroundings, read, config)
     known = (DEFAULT_NAME,) if document is None or not document.sessions else tuple(document.sessions)
@@ -72,7 +78,7 @@ def load_serve(
         surroundings.home,
     )
     outlets = make_outlets(circumstances)
-    made = _Sessions(circumstances, given, surroundings, read, consulted).make_all(outlets)
+    made = _Sessions(circumstances, flags, given, surroundings, read, consulted).make_all(outlets)
     general = circumstances.general()
     return ServeSettings(
         made.sessions,
@@ -88,11 +94,12 @@ def load_serve(
         surroundings.runtime_directory,
         surroundings.in_gitlab_ci,
         consulted,
-        (*made.warnings, *_warnings(made.sessions, outlets, document)),
+        (*made.warnings, *_warnings(made.sessions, outlets)),
         made.notes,
         _one_of(general, "log-format", _LOG_FORMATS),
         general.path("log-file"),
         _one_of(general, "event-loop", _EVENT_LOOPS) or _EVENT_LOOPS[0],
+        outlets.updates,
     )
 
 
@@ -114,9 +121,10 @@ class _MadeSessions:
 
 @dataclass(frozen=True, slots=True)
 class _Sessions:
-    """Makes the sessions of one daemon; ``given`` is what flags and environment say over the file."""
+    """Makes the sessions of one daemon; ``given`` is what flags (``typed``) and environment say over the file."""
 
     circumstances: Circumstances
+    typed: Mapping[str, object]
     given: Mapping[str, Value]
     surroundings: Surroundings
     read: Read
@@ -125,24 +133,12 @@ class _Sessions:
     def make_all(self, outlets: Outlets) -> _MadeSessions:
         chosen = self.circumstances.chosen
         names = [name for name in chosen if outlets.agent is not None or name in outlets.sessions]
-        # One that only the agent would offer is no reason not to serve the others.
-        skipped = [name for name in names if self._is_chained(name) and not self._is_asked_for(name, outlets)]
-        served = [name for name in names if name not in skipped]
-        self._refuse_ambiguous(served)
-        made = [self._make(name) for name in served]
-        warnings = [
-            f"[session.{name}] is not served: role chaining is not supported yet by this version" for name in skipped
-        ]
-        warnings += [f"session {session.name}: {text}" for session, each in made for text in each.warnings]
+        self._refuse_ambiguous(names)
+        made = [self._make(name) for name in names]
+        warnings = [f"session {session.name}: {text}" for session, each in made for text in each.warnings]
         notes = [f"session {session.name}: {text}" for session, each in made for text in each.notes]
-        return _MadeSessions(tuple(session for session, _ in made), tuple(warnings), tuple(notes))
-
-    def _is_chained(self, name: str) -> bool:
-        document = self.circumstances.document
-        return document is not None and bool(document.sessions) and document.is_chained(name)
-
-    def _is_asked_for(self, name: str, outlets: Outlets) -> bool:
-        return name in outlets.sessions or len(self.circumstances.chosen) == 1
+        served = tuple(session for session, _ in made)
+        return _MadeSessions((*served, *sources_of(served)), tuple(warnings), tuple(notes))
 
     def _refuse_ambiguous(self, served: Sequence[str]) -> None:
         typed = self.circumstances.flags
@@ -158,15 +154,19 @@ class _Sessions:
     def _make(self, name: str) -> tuple[ServedSession, Made]:
         document = self.circumstances.document
         check_name(name, "session")
-        from_file: dict[str, Value] = {}
+        written = WrittenSession(None, {})
         if document is not None and document.sessions:
-            _refuse_held_key(document.written_key(name), f"private-key of [session.{name}] in {document.path}")
-            from_file = document.session_values(name, self.surroundings.home)
-        made = make_session(name, {**from_file, **self.given}, self.surroundings, self.read, self.consulted)
+            written = written_session(document, name, self.surroundings.home)
+        made = make_session(
+            name, written, self.given, surroundings=self.surroundings, read=self.read, consulted=self.consulted
+        )
+        _refuse_held_identity(made.settings.identity, name)
+        warnings = (*made.warnings, *warnings_of_secrets(self.typed, written))
         region = self.surroundings.variable("AWS_REGION") or made.settings.spec.region
         if not is_region(region):
             raise InvalidParameterError("AWS_REGION is not the name of an AWS region", "for example: eu-central-1")
-        return ServedSession(name, made.settings, self._access(name), region), made
+        session = ServedSession(name, made.settings, self._access(name), region)
+        return session, Made(made.settings, warnings, made.notes)
 
     def _access(self, name: str) -> AccessSettings:
         typed, document = self.circumstances.flags, self.circumstances.document
@@ -179,6 +179,19 @@ class _Sessions:
         return _checked(access, table.origin("allow-groups"))
 
 
+def sources_of(served: Sequence[ServedSession]) -> Iterator[ServedSession]:
+    """Add the sessions that others go on from and that nobody is given: each is kept fresh on its own."""
+    known = [session.settings for session in served]
+    for session in served:
+        settings = session.settings
+        while (source := settings.source) is not None:
+            if not any(source.is_the_same_as(each) for each in known):
+                known.append(source)
+                name = source.name or f"{session.name}/{len(source.hops)}"
+                yield ServedSession(name, source, AccessSettings(), session.region, is_source_only=True)
+            settings = source
+
+
 def _checked(access: AccessSettings, origin: str) -> AccessSettings:
     if EVERYBODY in access.groups:
         raise UsageError(
@@ -187,14 +200,20 @@ def _checked(access: AccessSettings, origin: str) -> AccessSettings:
     return access
 
 
-def _refuse_held_key(written: object, origin: str) -> None:
-    """Refuse a key that only this process could read: the child that signs is started without it."""
-    if isinstance(written, str) and written.startswith(_HELD_BY_THE_PROCESS):
-        raise UsageError(
-            f"{origin} names an {written.partition(':')[0]}: reference, and a daemon that serves must not hold the key",
-            "give the path of a PEM file that only the daemon's user can read; under systemd: LoadCredential=host.key:"
-            "/etc/pki/host.key and private-key = /run/credentials/UNIT/host.key",
-        )
+def _refuse_held_identity(identity: IdentityReference, name: str) -> None:
+    """Refuse a certificate or key that only this process could read: the child that signs is started without it."""
+    for flag, written in (
+        ("private-key", identity.private_key),
+        ("certificate", identity.certificate),
+        ("intermediates", identity.intermediates),
+    ):
+        if written is not None and scheme_of(written) in _HELD_BY_THE_PROCESS:
+            raise UsageError(
+                f"{flag} of session {name} names an {written.partition(':')[0]}: reference, and a daemon that serves "
+                "must not hold the key",
+                "give the path of a PEM file that only the daemon's user can read, or command:…; under systemd: "
+                "LoadCredential=host.key:/etc/pki/host.key and private-key = credential:host.key",
+            )
 
 
 # The rest
@@ -216,12 +235,8 @@ def _one_of(general: Table, key: str, known: tuple[str, ...]) -> str | None:
     return text
 
 
-def _warnings(sessions: tuple[ServedSession, ...], outlets: Outlets, document: Document | None) -> tuple[str, ...]:
-    return (
-        *_warnings_of_access(sessions),
-        *_warnings_of_imds(sessions, outlets),
-        *_warnings_of_updates(document),
-    )
+def _warnings(sessions: tuple[ServedSession, ...], outlets: Outlets) -> tuple[str, ...]:
+    return *_warnings_of_access(sessions), *_warnings_of_imds(sessions, outlets)
 
 
 def _warnings_of_access(sessions: tuple[ServedSession, ...]) -> Iterator[str]:
@@ -231,7 +246,7 @@ def _warnings_of_access(sessions: tuple[ServedSession, ...]) -> Iterator[str]:
 
 
 def _warnings_of_imds(sessions: tuple[ServedSession, ...], outlets: Outlets) -> Iterator[str]:
-    seconds = {session.name: session.settings.spec.duration_seconds for session in sessions}
+    seconds = {session.name: session.settings.duration_seconds for session in sessions}
     for endpoint in outlets.imds:
         if seconds[endpoint.session] < SHORTEST_IMDS_SECONDS:
             yield (
@@ -244,8 +259,3 @@ def _warnings_of_imds(sessions: tuple[ServedSession, ...], outlets: Outlets) -> 
                     f"IMDS endpoint {endpoint.name} gives credentials to OTHER MACHINES at {listener.host}: to every "
                     f"process on {', '.join(listener.allow_from)}"
                 )
-
-
-def _warnings_of_updates(document: Document | None) -> Iterator[str]:
-    for name in () if document is None else document.updates:
-        yield f"[update.{name}] is not kept fresh: this version has no updates yet"

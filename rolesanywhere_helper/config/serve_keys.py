@@ -123,13 +123,14 @@ SERVE_KEYS: tuple[ServeKey, ...] = (
     ServeKey(SERVE, "start-jitter", '"5m"', _START_JITTER.help, (_START_JITTER,)),
     ServeKey(SERVE, "event-loop", '"uvloop"', "asyncio, or uvloop (an extra): faster, at 8 MB more (default: asyncio)"),
     ServeKey(SERVE, "log-format", '"json"', "form of log lines, text or json; --log-format wins"),
+    ServeKey(UPDATE, "session", '"deploy"', "session whose credentials are written (default: the only one)"),
+    ServeKey(UPDATE, "file", '"/var/lib/agent/credentials"', "credentials file that is kept fresh; required"),
+    ServeKey(UPDATE, "profile", '"default"', "profile of it that is written (default: default)"),
     ServeKey(SERVE, "log-file", '"/var/log/rolesanywhere-helper.log"', "append log lines there; --log-file wins"),
 )
 
 SERVE_FLAGS: tuple[Flag, ...] = tuple({flag.name: flag for key in SERVE_KEYS for flag in key.flags}.values())
 """The flags that ``serve`` has besides those of a session, each once."""
-
-UPDATE_KEYS = frozenset({"session", "file", "profile"})
 
 
 def keys_of(table: str) -> frozenset[str]:

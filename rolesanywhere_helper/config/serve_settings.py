@@ -24,12 +24,16 @@ class AccessSettings:
 
 @dataclass(frozen=True, slots=True)
 class ServedSession:
-    """A session, who may have it, and the region that ``placement/region`` answers."""
+    """A session, who may have it, and the region that ``placement/region`` answers.
+
+    One that ``is_source_only`` is given to nobody: others go on from it.
+    """
 
     name: str
     settings: SessionSettings
     access: AccessSettings
     region: str | None
+    is_source_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +80,16 @@ class AgentSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class UpdateSettings:
+    """``[update.NAME]``: a profile of a credentials file that the daemon keeps fresh."""
+
+    name: str
+    session: str
+    file: str
+    profile: str
+
+
+@dataclass(frozen=True, slots=True)
 class ServeSettings:
     """One daemon.
 
@@ -103,3 +117,8 @@ class ServeSettings:
     log_format: str | None = None
     log_file: str | None = None
     event_loop: str = "asyncio"
+    updates: tuple[UpdateSettings, ...] = ()
+    # Of ``exec``: the sockets of other daemons that may hold a session, by its name, and the variables in which
+    # certificate and key are. A daemon of its own has neither.
+    agents_to_ask: tuple[tuple[str, str], ...] = ()
+    identity_variables: frozenset[str] = frozenset()

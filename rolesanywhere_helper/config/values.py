@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rolesanywhere_helper.config.flags import NOT_YET_SCHEMES, Flag, Kind
+from rolesanywhere_helper.config.flags import SCHEMES, SECRET_SCHEMES, Flag, Kind
+from rolesanywhere_helper.domain.identity_reference import scheme_of
 from rolesanywhere_helper.domain.session import parse_duration
 from rolesanywhere_helper.errors import ConfigurationError, InvalidParameterError, UsageError
 from rolesanywhere_helper.frozen import dataclass
@@ -13,7 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 Properties = tuple[tuple[str, str], ...]
-Value = str | int | bool | Properties
+Names = tuple[str, ...]
+Value = str | int | bool | Properties | Names
 
 # What Go's strconv.ParseBool takes, and with it the official helper.
 SWITCH_WORDS: Mapping[str, bool] = {
@@ -45,7 +47,13 @@ class Values:
     def properties(self, name: str) -> Properties:
         """Return pairs sorted by key, empty if they were not given."""
         value = self.by_name.get(name)
-        return value if isinstance(value, tuple) else ()
+        pairs = value if isinstance(value, tuple) else ()
+        return tuple(pair for pair in pairs if isinstance(pair, tuple))
+
+    def names(self, name: str) -> Names:
+        """Return a list of names or ARNs, empty if they were not given."""
+        value = self.by_name.get(name)
+        return tuple(each for each in value if isinstance(each, str)) if isinstance(value, tuple) else ()
 
 
 def parse_switch(text: str, origin: str) -> bool:
@@ -60,14 +68,16 @@ def parse_switch(text: str, origin: str) -> bool:
     raise InvalidParameterError(f"{origin} is neither true nor false", "write true or false")
 
 
-def from_text(flag: Flag, text: str, origin: str, directory: str) -> Value:
+def from_text(  # noqa: PLR0911 - one for each kind
+    flag: Flag, text: str, origin: str, directory: str
+) -> Value:
     """Read a value from the command line or the environment; a relative path is relative to ``directory``.
 
     ``origin`` names the flag or variable in errors.
 
     Raises:
         InvalidParameterError: the value has the wrong form.
-        UsageError: the value names a place that this version cannot read a certificate or key from.
+        UsageError: the value has a scheme that there is not.
 
     """
     match flag.kind:
@@ -78,18 +88,24 @@ def from_text(flag: Flag, text: str, origin: str, directory: str) -> Value:
         case Kind.PROPERTIES:
             return _properties_from_text(text, origin)
         case Kind.PATH:
-            return _path(text, origin, directory)
-        case Kind.TEXT:
+            return absolute(text, origin, directory)
+        case Kind.REFERENCE:
+            return _reference(flag, text, origin, directory)
+        case Kind.NAMES:
+            return tuple(each.strip() for each in text.split(",") if each.strip())
+        case Kind.TEXT | Kind.SECRET:
             return text
 
 
-def from_toml(flag: Flag, value: object, origin: str, directory: str, home: str | None) -> Value:
+def from_toml(  # noqa: PLR0911 - one for each form of each kind
+    flag: Flag, value: object, origin: str, directory: str, home: str | None
+) -> Value:
     """Read a value from the configuration file, which lies in ``directory``; ``~`` is the user's home.
 
     Raises:
         ConfigurationError: the value is of the wrong type, or the home directory is not known.
         InvalidParameterError: a duration has the wrong form.
-        UsageError: the value names a place that this version cannot read a certificate or key from.
+        UsageError: the value has a scheme that there is not.
 
     """
     match flag.kind, value:
@@ -102,8 +118,14 @@ def from_toml(flag: Flag, value: object, origin: str, directory: str, home: str 
         case Kind.PROPERTIES, dict() if all(isinstance(each, str) for each in value.values()):
             return tuple(sorted(value.items()))
         case Kind.PATH, str():
-            return _path(from_home(value, origin, home), origin, directory)
-        case Kind.TEXT, str():
+            return absolute(from_home(value, origin, home), origin, directory)
+        case Kind.REFERENCE, str():
+            return _reference(flag, from_home(value, origin, home), origin, directory)
+        case Kind.NAMES, str():
+            return (value,)
+        case Kind.NAMES, list() if all(isinstance(each, str) for each in value):
+            return tuple(value)
+        case Kind.TEXT | Kind.SECRET, str():
             return value
     raise ConfigurationError(f"{origin} must be {_EXPECTED[flag.kind]}")
 
@@ -114,17 +136,24 @@ _EXPECTED: Mapping[Kind, str] = {
     Kind.DURATION: 'seconds or a string like "1h"',
     Kind.SWITCH: "true or false",
     Kind.PROPERTIES: "a table of strings",
+    Kind.REFERENCE: "a string with the path of a file, or a URI",
+    Kind.SECRET: "a string",
+    Kind.NAMES: "a string or a list of strings",
 }
 
 
-def _path(text: str, origin: str, directory: str) -> str:
-    if text.startswith(NOT_YET_SCHEMES):
-        scheme = text.partition(":")[0]
+def _reference(flag: Flag, text: str, origin: str, directory: str) -> str:
+    """Return a URI of a known scheme as it is, and anything else as the absolute path of a file."""
+    scheme = scheme_of(text)
+    if scheme is None:
+        return absolute(text, origin, directory)
+    known = SECRET_SCHEMES if flag.name.endswith("-file") else SCHEMES
+    if scheme not in known:  # the rest is not shown: a URI may hold a PIN
         raise UsageError(
-            f"{origin} names a {scheme}: reference, which is not supported yet by this version",
-            "give the path of a PEM file",
+            f"{origin} names a {scheme}: reference, and there is no such scheme",
+            f"give the path of a file (./NAME if its name has a colon), or one of: {', '.join(known)}",
         )
-    return absolute(text, origin, directory, "give the path of a PEM file")
+    return text
 
 
 def absolute(text: str, origin: str, directory: str, hint: str = "give the path of a file") -> str:

@@ -10,11 +10,14 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from rolesanywhere_helper.domain.credentials import Credentials
+from rolesanywhere_helper.domain.role_hop import role_hop
 from rolesanywhere_helper.errors import HelperError, from_code
 from rolesanywhere_helper.frozen import dataclass, field
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from rolesanywhere_helper.domain.role_hop import RoleHop
 
 MAGIC = b"rahm1"
 LARGEST = 1 << 17
@@ -25,12 +28,18 @@ class Question:
     """Everything that the child is told: it reads no configuration, and finds an almost empty environment.
 
     ``session`` holds the session's values by flag name, as the command line would have them
-    (:mod:`rolesanywhere_helper.config.child_flags`), ``secrets`` what no log may show. ``in_gitlab_ci`` changes a hint.
+    (:mod:`rolesanywhere_helper.config.child_flags`), ``secrets`` what no log may show: the proxy's URL, passphrases and
+    PINs by the name of their flag. ``in_gitlab_ci`` changes a hint. ``pin_records`` is the directory in which refused
+    PINs are written down, if there is one. With a ``hop`` nothing is signed: it is gone on from the credentials of
+    ``source`` to the next role.
     """
 
     session: Mapping[str, str | bool]
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     in_gitlab_ci: bool = False
+    pin_records: str | None = None
+    hop: RoleHop | None = None
+    source: Credentials | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +92,9 @@ def encode_question(question: Question) -> bytes:
             "session": dict(question.session),
             "secrets": dict(question.secrets),
             "inGitlabCi": question.in_gitlab_ci,
+            "pinRecords": question.pin_records,
+            "hop": None if question.hop is None else _hop_document(question.hop),
+            "source": None if question.source is None else _credentials_document(question.source),
         }
     )
 
@@ -101,7 +113,48 @@ def decode_question(message: bytes) -> Question:
     are_values = all(isinstance(value, str | bool) for value in session.values())
     if not are_values or not all(isinstance(value, str) for value in secrets.values()):
         raise ValueError("not a question")
-    return Question(session, secrets, in_gitlab_ci=document.get("inGitlabCi") is True)
+    records, hop, source = (document.get(name) for name in ("pinRecords", "hop", "source"))
+    if (hop is None) is not (source is None):
+        raise ValueError("not a question")
+    try:
+        return Question(
+            session,
+            secrets,
+            in_gitlab_ci=document.get("inGitlabCi") is True,
+            pin_records=records if isinstance(records, str) else None,
+            hop=None if hop is None else _hop(hop),
+            source=None if source is None else _credentials(source),
+        )
+    except (KeyError, TypeError, OverflowError, HelperError):
+        raise ValueError("not a question") from None  # the cause may quote what it stumbled over
+
+
+def _hop_document(hop: RoleHop) -> dict[str, Any]:
+    return {
+        "roleArn": str(hop.role_arn),
+        "region": hop.region,
+        "name": hop.name,
+        "externalId": hop.external_id,
+        "durationSeconds": hop.duration_seconds,
+        "sessionName": hop.session_name,
+        "tags": [list(tag) for tag in hop.tags],
+        "transitiveTagKeys": list(hop.transitive_tag_keys),
+        "stsEndpoint": hop.sts_endpoint,
+    }
+
+
+def _hop(document: Mapping[str, Any]) -> RoleHop:
+    return role_hop(
+        role_arn=document["roleArn"],
+        region=document["region"],
+        name=document["name"],
+        external_id=document["externalId"],
+        duration_seconds=document["durationSeconds"],
+        session_name=document["sessionName"],
+        tags=tuple((str(key), str(value)) for key, value in document["tags"]),
+        transitive_tag_keys=tuple(map(str, document["transitiveTagKeys"])),
+        sts_endpoint=document["stsEndpoint"],
+    )
 
 
 def encode_answer(answer: Answer) -> bytes:
@@ -109,16 +162,7 @@ def encode_answer(answer: Answer) -> bytes:
     made, error = answer.credentials, answer.error
     return frame(
         {
-            "credentials": None
-            if made is None
-            else {
-                "accessKeyId": made.access_key_id,
-                "secretAccessKey": made.secret_access_key,
-                "sessionToken": made.session_token,
-                "issuedAt": made.issued_at,
-                "expiresAt": made.expires_at,
-                "roleArn": made.role_arn,
-            },
+            "credentials": None if made is None else _credentials_document(made),
             "error": None if error is None else {"code": error.code, "what": error.what, "hint": error.hint},
             "notBefore": answer.not_before,
             "notAfter": answer.not_after,
@@ -152,6 +196,17 @@ def decode_answer(message: bytes) -> Answer:
     except (KeyError, TypeError, OverflowError):
         # Without its cause: that may quote what it stumbled over.
         raise ValueError("not an answer") from None
+
+
+def _credentials_document(made: Credentials) -> dict[str, Any]:
+    return {
+        "accessKeyId": made.access_key_id,
+        "secretAccessKey": made.secret_access_key,
+        "sessionToken": made.session_token,
+        "issuedAt": made.issued_at,
+        "expiresAt": made.expires_at,
+        "roleArn": made.role_arn,
+    }
 
 
 def _credentials(made: Mapping[str, Any]) -> Credentials:

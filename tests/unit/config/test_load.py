@@ -12,6 +12,7 @@ from rolesanywhere_helper import fastpath
 from rolesanywhere_helper.config.environment import VARIABLES, Surroundings
 from rolesanywhere_helper.config.flags import REQUIRED, SESSION_FLAGS, Flag, Kind
 from rolesanywhere_helper.config.load import load_session
+from rolesanywhere_helper.domain.identity_reference import SecretSource
 from rolesanywhere_helper.errors import ConfigurationError, InvalidParameterError, UsageError
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ PROFILE = "arn:aws:rolesanywhere:eu-central-1:111122223333:profile/11111111-2222
 ROLE = "arn:aws:iam::111122223333:role/Deploy"
 OWN_FILE = "/home/me/.config/rolesanywhere-helper/config.toml"
 SYSTEM_FILE = "/etc/rolesanywhere-helper/config.toml"
-Flags = dict[str, str | bool]
+Flags = dict[str, str | bool | list[str]]
 
 SESSION = f"""
 trust-anchor-arn = "{ANCHOR}"
@@ -161,14 +162,32 @@ TYPED = {
     "role-arn": ROLE,
     "session-duration": "900",
     "instance-properties": "a=b",
+    "assume-role-arn": "arn:aws:iam::444455556666:role/Consultant",
+    "session-tags": "a=b",
+    "transitive-tag-keys": "a",
+    "sts-endpoint": "http://127.0.0.1:2",
+    "cert-selector": "Key=x509Subject,Value=CN=host",
 }
+# What has a meaning only beside something else.
+BESIDE = {
+    "cert-selector": {"cert-directory": "/certificates"},
+    "external-id": {"assume-role-arn": "arn:aws:iam::444455556666:role/Consultant"},
+    "session-tags": {"assume-role-arn": "arn:aws:iam::444455556666:role/Consultant"},
+    "transitive-tag-keys": {"assume-role-arn": "arn:aws:iam::444455556666:role/Consultant", "session-tags": "a=c"},
+    "sts-endpoint": {"assume-role-arn": "arn:aws:iam::444455556666:role/Consultant"},
+}
+NEEDED = frozenset({*REQUIRED, "cert-directory"}) - {"private-key"}
+NOT_HERE = frozenset({"session", "system-store-name"})
 
 
-@pytest.mark.parametrize("flag", [flag for flag in SESSION_FLAGS if flag.name != "session"], ids=lambda flag: flag.name)
+@pytest.mark.parametrize(
+    "flag", [flag for flag in SESSION_FLAGS if flag.name not in NOT_HERE], ids=lambda flag: flag.name
+)
 def test_every_flag_can_come_from_its_variable(flag: Flag, complete: Flags) -> None:
     is_switch = flag.kind is Kind.SWITCH
     text = "true" if is_switch else TYPED.get(flag.name, "/x")
-    rest = {name: value for name, value in complete.items() if name != flag.name}
+    in_the_way = {flag.name} | ({"certificate"} if flag.name in {"cert-selector", "cert-directory"} else set())
+    rest = {name: value for name, value in complete.items() if name not in in_the_way} | BESIDE.get(flag.name, {})
     if flag.name == "use-fips-endpoint":  # which not every region has
         rest["region"] = "us-east-1"
     environment = {"HTTPS_PROXY": "http://proxy:3128"}
@@ -178,7 +197,7 @@ def test_every_flag_can_come_from_its_variable(flag: Flag, complete: Flags) -> N
     from_variable = load(rest, environment | {flag.variable: text}, files).settings
 
     assert from_flag == from_variable
-    assert flag.name in REQUIRED or from_flag != load(rest, environment, files).settings
+    assert flag.name in NEEDED or from_flag != load(rest, environment, files).settings
 
 
 @pytest.mark.parametrize(
@@ -215,7 +234,7 @@ def test_fips_is_never_given_up_in_silence(complete: Flags) -> None:
 # What is missing
 
 
-@pytest.mark.parametrize("name", REQUIRED)
+@pytest.mark.parametrize("name", [name for name in REQUIRED if name != "private-key"])
 def test_what_is_missing_is_named_in_three_ways(name: str, complete: Flags) -> None:
     with pytest.raises(UsageError) as caught:
         load({key: value for key, value in complete.items() if key != name})
@@ -353,18 +372,93 @@ def test_a_mistake_in_the_file_is_named(text: str, what: str, hint: str) -> None
     assert hint in caught.value.hint
 
 
-@pytest.mark.parametrize("key", ["source", "assume-role-arn", "external-id"])
-def test_role_chaining_is_refused_by_name(key: str) -> None:
-    text = f"[session.customer]\n{key} = 'x'\n{ONE}"
+CUSTOMER = "arn:aws:iam::444455556666:role/Consultant"
+CHAINED = f"{ONE}\n[session.customer]\nsource = 'deploy'\nassume-role-arn = '{CUSTOMER}'\n"
 
-    with pytest.raises(UsageError, match="role chaining is not supported yet by this version"):
+
+def test_a_session_may_go_on_from_another_one() -> None:
+    text = CHAINED + "external-id = 'x-1'\nduration = '30m'\nsession-tags = { team = 'blue' }\n"
+    further = "[session.further]\nsource = 'customer'\nassume-role-arn = 'arn:aws:iam::777788889999:role/Last'\n"
+
+    settings = load({"session": "further"}, None, {OWN_FILE: text + further}).settings
+
+    first, last = settings.hops
+    assert (str(first.role_arn), first.name, first.external_id, first.duration_seconds) == (
+        CUSTOMER,
+        "customer",
+        "x-1",
+        1800,
+    )
+    assert first.tags == (("team", "blue"),)
+    assert (last.name, last.duration_seconds, last.sts_endpoint) == ("further", 3600, None)
+    assert (str(settings.role_arn), settings.duration_seconds) == ("arn:aws:iam::777788889999:role/Last", 3600)
+    assert settings.source is not None
+    assert settings.source.hops == (first,)
+    deploy = load({"session": "deploy"}, None, {OWN_FILE: text}).settings
+    assert (settings.spec, settings.identity, deploy.hops) == (deploy.spec, deploy.identity, ())
+
+
+def test_roles_that_were_typed_come_after_those_that_are_written(complete: Flags) -> None:
+    further = [f"arn:aws:iam::{digit * 12}:role/R" for digit in "12"]
+    typed: Flags = {"session": "customer", "assume-role-arn": further}
+
+    hops = load(typed | {"external-id": "last"}, None, {OWN_FILE: CHAINED}).settings.hops
+
+    assert [hop.role_arn.account for hop in hops] == ["444455556666", "1" * 12, "2" * 12]
+    assert [hop.external_id for hop in hops] == [None, None, "last"]
+    assert load(complete | {"assume-role-arn": [CUSTOMER]}).settings.hops[0].name is None
+
+
+@pytest.mark.parametrize(
+    ("environment", "endpoint", "region", "sts_endpoint"),
+    [
+        ({}, None, "eu-central-1", None),
+        ({"AWS_REGION": "eu-west-3"}, None, "eu-west-3", None),
+        ({}, "http://127.0.0.1:4566", "eu-central-1", "http://127.0.0.1:4566"),
+        (
+            {"AWS_ENDPOINT_URL_STS": "https://sts.example"},
+            "http://127.0.0.1:4566",
+            "eu-central-1",
+            "https://sts.example",
+        ),
+    ],
+)
+def test_where_sts_is(
+    environment: dict[str, str], endpoint: str | None, region: str, sts_endpoint: str | None, complete: Flags
+) -> None:
+    flags = complete | {"assume-role-arn": [CUSTOMER]} | ({} if endpoint is None else {"endpoint": endpoint})
+
+    (hop,) = load(flags, environment).settings.hops
+
+    assert (hop.region, hop.sts_endpoint) == (region, sts_endpoint)
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        (CHAINED.replace("source = 'deploy'", "source = 'nobody'"), "there is no [session.nobody]"),
+        (CHAINED.replace("source = 'deploy'", "source = 'customer'"), "does not lead back here"),
+        (CHAINED.replace("source = 'deploy'", "source = 1"), "must be the name of another session"),
+        (CHAINED.replace(f"assume-role-arn = '{CUSTOMER}'\n", ""), "but no assume-role-arn"),
+        (CHAINED + "certificate = '/x'\n", "certificate in [session.customer]"),
+        (CHAINED + "identity = 'host'\n", "identity in [session.customer]"),
+        (CHAINED + "duration = '2h'\n", "cannot last 7200 seconds"),
+        (CHAINED + "duration = 60\n", "cannot last 60 seconds"),
+        (CHAINED + "external-id = 'a b'\n", "external ID"),
+        (CHAINED + "transitive-tag-keys = ['team']\n", "'team' is to be transitive"),
+        (CHAINED.replace(CUSTOMER, "arn:aws:iam::444455556666:user/Me"), "user/Me"),
+    ],
+)
+def test_a_chain_that_cannot_be_is_refused(text: str, what: str) -> None:
+    with pytest.raises(UsageError) as caught:
         load({"session": "customer"}, None, {OWN_FILE: text})
-    assert load({"session": "deploy"}, None, {OWN_FILE: text}).settings.name == "deploy"
+
+    assert what in caught.value.what
 
 
-def test_a_key_of_a_later_version_is_refused_by_name() -> None:
-    with pytest.raises(UsageError, match=r"pkcs11-lib in .* is not supported yet by this version"):
-        load({"session": "deploy"}, None, {OWN_FILE: ONE + "pkcs11-lib = 'x'\n"})
+def test_what_is_for_a_further_role_needs_one(complete: Flags) -> None:
+    with pytest.raises(UsageError, match="--external-id is for a role to go on to"):
+        load(complete | {"external-id": "x-1"})
 
 
 def test_what_belongs_to_the_daemon_is_let_pass() -> None:
@@ -417,12 +511,95 @@ def test_a_socket_that_is_no_path_is_refused(socket: str) -> None:
         load({"session": "deploy"}, None, {OWN_FILE: text})
 
 
-@pytest.mark.parametrize("scheme", ["pkcs11:token=x", "handle:0x81", "env:KEY", "fd:3", "command:x", "spiffe:x"])
-def test_keys_that_are_no_files_are_refused_by_name(scheme: str, complete: Flags) -> None:
-    with pytest.raises(UsageError, match="not supported yet by this version") as caught:
-        load(complete | {"private-key": scheme})
+@pytest.mark.parametrize(
+    "reference", ["pkcs11:token=x", "handle:0x81", "env:KEY", "fd:3", "command:x y", "spiffe:x", "credential:key"]
+)
+def test_keys_that_are_no_files_stay_as_they_are_written(reference: str, complete: Flags) -> None:
+    assert load(complete | {"private-key": reference}).settings.identity.private_key == reference
 
-    assert scheme.partition(":")[2] not in caught.value.what
+
+@pytest.mark.parametrize("reference", ["https://host/key", "file:x", "prompt:", "PKCS12:x"])
+def test_a_scheme_that_there_is_not_is_refused(reference: str, complete: Flags) -> None:
+    with pytest.raises(UsageError, match="there is no such scheme") as caught:
+        load(complete | {"private-key": reference})
+
+    assert reference.partition(":")[2] in {"", "x"} or reference.partition(":")[2] not in caught.value.what
+    assert load(complete | {"private-key": f"./{reference}"}).settings.identity.private_key.endswith(reference)
+
+
+@pytest.mark.parametrize(
+    ("given", "needed"),
+    [
+        ({"certificate": "pkcs11:token=x"}, True),
+        ({"private-key": "pkcs11:token=x"}, True),
+        ({"certificate": "spiffe:"}, True),
+        ({"certificate": "/host.p12"}, True),
+        ({"cert-directory": "/certificates"}, True),
+        ({"certificate": "/host.pem"}, True),
+        ({"private-key": "handle:0x81000001"}, False),
+        ({"certificate": "env:CERTIFICATE"}, True),
+        ({"private-key": "/host.key"}, False),
+    ],
+)
+def test_what_a_source_brings_along_need_not_be_named(
+    given: Flags,
+    needed: bool,  # noqa: FBT001 - a column of the table
+    complete: Flags,
+) -> None:
+    rest = {name: value for name, value in complete.items() if name not in {"certificate", "private-key"}}
+
+    if needed:
+        assert load(rest | given).settings.identity.certificate == given.get("certificate", "")
+    else:
+        with pytest.raises(UsageError, match="missing: --"):
+            load(rest | given)
+
+
+def test_the_platforms_store_is_an_error_that_says_so(complete: Flags) -> None:
+    with pytest.raises(UsageError, match="certificate store of Windows") as caught:
+        load(complete | {"system-store-name": "MY"})
+    assert "--cert-directory" in caught.value.hint
+    with pytest.raises(UsageError, match="certificate store of Windows or macOS") as caught:
+        load(complete | {"cert-selector": "Key=x509Subject,Value=CN=x"})
+    assert "--cert-directory" in caught.value.hint
+
+
+# Passphrases and PINs
+
+
+def test_a_secret_that_others_may_read_is_warned_of(complete: Flags) -> None:
+    typed = load(complete | {"pkcs8-password": "canary"})
+    (warning,) = typed.warnings
+
+    assert "--pkcs8-password-file" in warning
+    assert "canary" not in warning + repr(typed)
+    assert load(complete, {"ROLESANYWHERE_HELPER_PKCS8_PASSWORD": "canary"}).warnings == ()
+    assert load(complete | {"pkcs8-password": "env:PASSWORD"}).warnings == ()
+    assert load(complete | {"pkcs8-password-file": "/secret"}).warnings == ()
+    (warning,) = load({"session": "deploy"}, None, {OWN_FILE: ONE + "pkcs8-password = 'canary'\n"}).warnings
+    assert "pkcs8-password-file" in warning
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "source"),
+    [
+        ("pkcs11-pin", "1234", SecretSource(text="1234")),
+        ("pkcs11-pin", "env:PIN", SecretSource("env:PIN")),
+        ("pkcs11-pin-file", "/pin", SecretSource("/pin")),
+        ("pkcs11-pin-file", "prompt:", SecretSource("prompt:")),
+        ("pkcs11-pin-file", "credential:pin", SecretSource("credential:pin")),
+    ],
+)
+def test_where_a_secret_comes_from(flag: str, value: str, source: SecretSource, complete: Flags) -> None:
+    identity = load(complete | {flag: value}).settings.identity
+
+    assert identity.secret("pkcs11-pin") == source
+    assert identity.secret("pkcs8-password") is None
+
+
+def test_a_secret_has_one_source(complete: Flags) -> None:
+    with pytest.raises(UsageError, match="--pkcs8-password and --pkcs8-password-file are both given"):
+        load(complete | {"pkcs8-password": "x", "pkcs8-password-file": "/x"})
 
 
 # Values

@@ -16,6 +16,7 @@ from rolesanywhere_helper.config.serve_settings import (
     ContainerSettings,
     ImdsSettings,
     Listener,
+    UpdateSettings,
 )
 from rolesanywhere_helper.errors import ConfigurationError, InvalidParameterError, UsageError
 
@@ -68,7 +69,7 @@ allow-users = ["gitlab-runner"]
 [session.customer]
 source = "deploy"
 assume-role-arn = "arn:aws:iam::444455556666:role/Consultant"
-external-id = "…"
+external-id = "agreed-4711"
 
 [serve.imds.main]
 session = "deploy"
@@ -209,19 +210,20 @@ def test_what_a_session_lacks_is_named(complete: Flags) -> None:
 # Keys that the serving process would hold
 
 
-@pytest.mark.parametrize("key", ["env:KEY", "fd:3"])
+@pytest.mark.parametrize("key", ["env:KEY", "fd:3", "ENV:KEY"])
 def test_a_key_that_only_the_serving_process_could_read_is_refused(key: str, complete: Flags) -> None:
     with pytest.raises(UsageError, match="must not hold the key") as caught:
         load(complete | {"private-key": key})
     assert "LoadCredential=" in caught.value.hint
     assert key not in caught.value.what
     rest = {name: value for name, value in complete.items() if name != "private-key"}
-    with pytest.raises(UsageError, match="ROLESANYWHERE_HELPER_PRIVATE_KEY names"):
+    with pytest.raises(UsageError, match="private-key of session default"):
         load(rest, environment={"ROLESANYWHERE_HELPER_PRIVATE_KEY": key})
-    with pytest.raises(UsageError, match=r"private-key of \[session\.deploy\]"):
+    with pytest.raises(UsageError, match="private-key of session deploy"):
         load(text=ONE.replace("/etc/pki/tls/host.key", key))
-    with pytest.raises(UsageError, match=r"private-key of \[session\.deploy\]"):
-        load(text=HOST + session("deploy", f"private-key = '{key}'"))
+    with pytest.raises(UsageError, match="certificate of session deploy"):
+        load(text=HOST + session("deploy", f"certificate = '{key}'"))
+    assert load(complete | {"private-key": "command:/bin/x"}).sessions[0].settings.identity.private_key
 
 
 # A file without endpoints
@@ -272,30 +274,46 @@ def test_a_session_that_is_not_there_is_met_with_its_neighbour() -> None:
 
 
 def test_the_example_of_the_specification() -> None:
-    settings = load({"session": "deploy"}, EXAMPLE)
+    settings = load(text=EXAMPLE)
 
-    assert names(settings) == ["deploy"]
+    assert names(settings) == ["deploy", "customer"]
     assert settings.imds == (ImdsSettings("main", "deploy", (Listener("127.0.0.1", 9911),)),)
     assert settings.sessions[0].access == AccessSettings(("gitlab-runner",))
+    assert settings.sessions[0].settings == settings.sessions[1].settings.source
     assert settings.agent == AgentSettings("/run/rolesanywhere-helper/agent.sock")
-    assert settings.containers == ()
-    assert settings.warnings == ("[update.legacy-agent] is not kept fresh: this version has no updates yet",)
+    assert [endpoint.session for endpoint in settings.containers] == ["customer"]
+    assert names(load({"session": "deploy"}, EXAMPLE)) == ["deploy"]
+    assert settings.updates == (UpdateSettings("legacy-agent", "deploy", "/var/lib/agent/credentials", "default"),)
 
 
-def test_a_chained_session_is_refused_where_it_is_to_be_served() -> None:
-    with pytest.raises(UsageError, match=r"\[session\.customer\] .* role chaining is not supported yet"):
-        load(text=EXAMPLE)
-    with pytest.raises(UsageError, match="role chaining is not supported yet"):
-        load({"session": "customer"}, EXAMPLE)
+def test_a_file_is_enough_to_serve_a_session_and_opens_no_endpoint() -> None:
+    settings = load(text=ONE + "[update.x]\nfile = '~/.aws/credentials'\n")
+
+    assert (names(settings), settings.imds) == (["deploy"], ())
+    assert settings.updates == (UpdateSettings("x", "deploy", "/home/me/.aws/credentials", "default"),)
 
 
-def test_a_chained_session_that_only_the_agent_would_offer_is_left_out_loudly() -> None:
-    chained = "\n[session.customer]\nsource = 'deploy'\n[serve.agent]\nsocket = '/a'\n"
+@pytest.mark.parametrize(
+    ("update", "error"),
+    [
+        ("[update.x]\nprofile = 'p'\n", "[update.x] of /etc/rolesanywhere-helper/config.toml has no file"),
+        ("[update.x]\nfile = '/f'\nprofile = '[p]'\n", "cannot be the name of a profile"),
+        ("[update.x]\nfile = '/f'\nsession = 'none'\n", "names the session 'none'"),
+        ("[update.'a/b']\nfile = '/f'\n", "cannot be served under this name"),
+        ("[update.x]\nfile = '/f'\n[update.y]\nfile = '/f'\n", "are the same profile default of /f"),
+    ],
+)
+def test_a_file_that_has_no_meaning_is_refused(update: str, error: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        load(text=ONE + update)
 
-    settings = load(text=ONE + chained)
+    assert error in str(caught.value)
 
-    assert names(settings) == ["deploy"]
-    assert settings.warnings[0].startswith("[session.customer] is not served")
+
+def test_who_may_have_the_first_session_may_not_have_the_one_that_goes_on_from_it() -> None:
+    settings = load(text=EXAMPLE)
+
+    assert settings.sessions[1].access == AccessSettings()
 
 
 def test_only_what_an_endpoint_hands_out_is_kept_warm() -> None:
@@ -511,6 +529,7 @@ def test_every_example_in_the_table_is_accepted(key: object) -> None:
         "serve.container.NAME": "[serve.container.main]\n",
         "serve.agent": "[serve.agent]\n",
         "serve.metrics": "[serve.metrics]\n",
+        "update.NAME": "[update.main]\n" + ("" if name == "file" else "file = '/f'\n"),
     }
     tables[table] += f"{name} = {example}\n"
     if table == "serve.metrics" and name not in {"listen", "socket"}:

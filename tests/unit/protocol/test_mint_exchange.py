@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rolesanywhere_helper.domain.role_hop import role_hop
 from rolesanywhere_helper.errors import LeafExpiredError
 from rolesanywhere_helper.protocol.mint_exchange import (
     LARGEST,
@@ -31,6 +32,46 @@ def test_a_question_comes_through() -> None:
     question = Question({"role-arn": "arn", "no-cache": True}, {"proxy": "http://u:p@h"}, in_gitlab_ci=True)
 
     assert decode_question(encode_question(question)) == question
+
+
+HOP = role_hop(
+    role_arn="arn:aws:iam::444455556666:role/Consultant",
+    region="eu-central-1",
+    name="customer",
+    external_id="x-1",
+    duration_seconds=900,
+    session_name="me",
+    tags=(("team", "blue"),),
+    transitive_tag_keys=("team",),
+    sts_endpoint="http://127.0.0.1:1",
+)
+
+
+def test_a_question_for_the_next_role_comes_through() -> None:
+    question = Question({}, hop=HOP, source=credentials(), pin_records="/cache")
+
+    assert decode_question(encode_question(question)) == question
+    assert TOKEN not in repr(question)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("hop", None),
+        ("source", None),
+        ("hop", {}),
+        ("source", {}),
+        ("hop", 1),
+        ("source", "x"),
+        ("hop", {"roleArn": 1}),
+    ],
+)
+def test_a_question_for_the_next_role_that_is_not_whole_is_none(key: str, value: object) -> None:
+    document = json.loads(encode_question(Question({}, hop=HOP, source=credentials())).partition(b"\n")[2])
+
+    with pytest.raises(ValueError) as caught:
+        decode_question(frame(document | {key: value}))
+    assert SECRET not in "".join(traceback.format_exception(caught.value))
 
 
 def test_an_answer_comes_through() -> None:

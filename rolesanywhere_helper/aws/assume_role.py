@@ -1,0 +1,139 @@
+"""From one role to the next: STS ``AssumeRole`` with the credentials of the role before it (role chaining).
+
+The source identity that Roles Anywhere has set stays with the session by itself (IAM user guide, "Monitor and control
+actions taken with assumed roles"). Nothing of an answer that could be a secret gets into an error.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError, EndpointConnectionError, SSLError
+from botocore.parsers import ResponseParserError
+
+from rolesanywhere_helper.aws.client import explicit_session
+from rolesanywhere_helper.aws.loop import loop_guard
+from rolesanywhere_helper.domain.credentials import Credentials
+from rolesanywhere_helper.errors import (
+    BadAnswerError,
+    BadExpirationError,
+    ConnectionFailedError,
+    HopRefusedError,
+    NetworkError,
+    ServiceUnavailableError,
+    ThrottledError,
+    TlsError,
+    WrongRoleError,
+)
+from rolesanywhere_helper.frozen import dataclass, field
+
+if TYPE_CHECKING:
+    from rolesanywhere_helper.domain.role_hop import RoleHop
+
+# Unless the session is named: it is what CloudTrail shows.
+SESSION_NAME = "rolesanywhere-helper"
+TOLERANCE_SECONDS = 300
+_CONNECT_SECONDS, _READ_SECONDS = 5, 10
+_LONGEST_MESSAGE = 300
+_SERVER_ERRORS = range(500, 600)
+_THROTTLED = frozenset({"Throttling", "ThrottlingException", "RequestLimitExceeded", "TooManyRequestsException"})
+
+
+@dataclass(frozen=True, slots=True)
+class StsConnection:
+    """How STS is reached: ``verify`` is the path of a CA file or directory, or False to verify nothing."""
+
+    verify: str | bool = True
+    proxy: str | None = field(default=None, repr=False)
+
+
+def assume_role(hop: RoleHop, source: Credentials, connection: StsConnection, now: float) -> Credentials:
+    """Ask for a session of the next role; ``now`` is in seconds since the epoch.
+
+    Raises:
+        HopRefusedError: STS does not let this role go on to that one.
+        ThrottledError, ServiceUnavailableError: it may at another time.
+        BadAnswerError: what came back is not what was asked for.
+        NetworkError: STS gave no answer.
+
+    """
+    with loop_guard():
+        client = explicit_session(source, hop.region).client(
+            "sts",
+            endpoint_url=hop.sts_endpoint,
+            verify=connection.verify,
+            config=Config(
+                connect_timeout=_CONNECT_SECONDS,
+                read_timeout=_READ_SECONDS,
+                retries={"total_max_attempts": 2},
+                proxies={} if connection.proxy is None else dict.fromkeys(("http", "https"), connection.proxy),
+            ),
+        )
+        try:
+            answer: Any = client.assume_role(**_parameters(hop))
+        except ClientError as error:
+            raise _refusal(error, hop, source) from None
+        except BotoCoreError as error:
+            raise _unreachable(error, hop) from None
+        except ResponseParserError:  # its text holds the whole answer
+            raise BadAnswerError(f"the answer of STS for {hop.role_arn} cannot be read") from None
+    return _checked(answer, hop, int(now))
+
+
+def _parameters(hop: RoleHop) -> Any:
+    parameters: dict[str, object] = {
+        "RoleArn": str(hop.role_arn),
+        "RoleSessionName": hop.session_name or SESSION_NAME,
+        "DurationSeconds": hop.duration_seconds,
+    }
+    if hop.external_id is not None:
+        parameters["ExternalId"] = hop.external_id
+    if hop.tags:
+        parameters["Tags"] = [{"Key": key, "Value": value} for key, value in hop.tags]
+    if hop.transitive_tag_keys:
+        parameters["TransitiveTagKeys"] = list(hop.transitive_tag_keys)
+    return parameters
+
+
+def _refusal(
+    error: ClientError, hop: RoleHop, source: Credentials
+) -> HopRefusedError | ThrottledError | ServiceUnavailableError:
+    told: Any = error.response
+    code, status = told.get("Error", {}).get("Code", ""), told.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    where = f"from {source.role_arn} to {hop.role_arn}"
+    if code in _THROTTLED:
+        return ThrottledError(f"STS is asked too often ({where})")
+    if status in _SERVER_ERRORS:
+        return ServiceUnavailableError(f"STS has a problem of its own ({where}): HTTP {status}")
+    message = "".join(each if each.isprintable() else "?" for each in str(told.get("Error", {}).get("Message", "")))
+    return HopRefusedError(f"STS refused to go on {where}: {code or 'refused'}: {message[:_LONGEST_MESSAGE]}")
+
+
+def _unreachable(error: BotoCoreError, hop: RoleHop) -> NetworkError:
+    where = hop.sts_endpoint or f"STS in {hop.region}"
+    if isinstance(error, SSLError):
+        return TlsError(f"{where} could not prove who it is, on the way to {hop.role_arn}")
+    if isinstance(error, EndpointConnectionError | ConnectTimeoutError):
+        return ConnectionFailedError(f"{where} cannot be reached, on the way to {hop.role_arn}")
+    return NetworkError(f"{where} gave no answer, on the way to {hop.role_arn}: {type(error).__name__}")
+
+
+def _checked(answer: Any, hop: RoleHop, now: int) -> Credentials:
+    made, user = answer.get("Credentials", {}), str(answer.get("AssumedRoleUser", {}).get("Arn", ""))
+    account, name = hop.role_arn.account, hop.role_arn.resource.rpartition("/")[2]
+    if f":{account}:assumed-role/{name}/" not in user:
+        raise WrongRoleError(f"STS answered with a session of another role than {hop.role_arn}")
+    texts = [made.get(key) for key in ("AccessKeyId", "SecretAccessKey", "SessionToken")]
+    if not all(isinstance(text, str) and text for text in texts):
+        raise BadAnswerError(f"the answer of STS for {hop.role_arn} holds no credentials")
+    try:
+        expires_at = int(made["Expiration"].timestamp())
+    except (KeyError, AttributeError, ValueError, OverflowError):
+        raise BadExpirationError(f"the answer of STS for {hop.role_arn} has no expiration that can be read") from None
+    if not now < expires_at <= now + hop.duration_seconds + TOLERANCE_SECONDS:
+        raise BadExpirationError(
+            f"asked for {hop.duration_seconds} s, but the credentials for {hop.role_arn} last {expires_at - now} s"
+        )
+    key, secret, token = texts
+    return Credentials(key, secret, token, now, expires_at, str(hop.role_arn))

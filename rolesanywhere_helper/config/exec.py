@@ -1,0 +1,79 @@
+"""From one session to the daemon that serves it to one program: a container endpoint on a free port of this machine."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from rolesanywhere_helper.config.outlets import DEFAULT_NAME, LOOPBACK
+from rolesanywhere_helper.config.serve import EVERYBODY, sources_of
+from rolesanywhere_helper.config.serve_settings import (
+    AccessSettings,
+    ContainerSettings,
+    Listener,
+    ServedSession,
+    ServeSettings,
+)
+from rolesanywhere_helper.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rolesanywhere_helper.config.settings import LoadedSettings, SessionSettings
+    from rolesanywhere_helper.domain.identity_reference import IdentityReference
+
+_VARIABLE, _DESCRIPTOR = "env:", "fd:"
+
+
+def serve_one(loaded: LoadedSettings, token_file: str, *, tells_users: bool) -> ServeSettings:
+    """Return the settings of a daemon for one session.
+
+    Who has its token is this user or root, whose file it is; where the machine ``tells_users`` apart they are looked at
+    too, and elsewhere (in some containers) the token has to do.
+
+    Raises:
+        UsageError: its certificate or key is behind a descriptor, which can be read once.
+
+    """
+    identity = loaded.settings.identity
+    _refuse_descriptors(identity)
+    name = loaded.settings.name or DEFAULT_NAME
+    access = AccessSettings() if tells_users else AccessSettings((EVERYBODY,))
+    session = ServedSession(name, loaded.settings, access, loaded.settings.spec.region)
+    return ServeSettings(
+        (session, *(replace(each, access=access) for each in sources_of((session,)))),
+        containers=(ContainerSettings(DEFAULT_NAME, name, token_file),),
+        container_listeners=(Listener(LOOPBACK, 0),),
+        cache_directory=loaded.cache_directory,
+        in_gitlab_ci=loaded.in_gitlab_ci,
+        consulted=loaded.consulted,
+        agents_to_ask=tuple(_agents(loaded)),
+        identity_variables=frozenset(_variables(identity)),
+    )
+
+
+def _agents(loaded: LoadedSettings) -> Iterator[tuple[str, str]]:
+    """Return which sessions another daemon is asked for: those that it knows by the same name."""
+    settings: SessionSettings | None = loaded.settings
+    socket = loaded.agent_socket
+    while settings is not None:
+        if settings.name is not None and socket is not None:
+            yield settings.name, socket
+        settings, socket = settings.source, loaded.source_agent_socket
+
+
+def _places(identity: IdentityReference) -> tuple[str, ...]:
+    named = (identity.certificate, identity.private_key, identity.intermediates)
+    return tuple(each for each in named if each)
+
+
+def _variables(identity: IdentityReference) -> Iterator[str]:
+    return (each.removeprefix(_VARIABLE) for each in _places(identity) if each.startswith(_VARIABLE))
+
+
+def _refuse_descriptors(identity: IdentityReference) -> None:
+    if any(each.startswith(_DESCRIPTOR) for each in _places(identity)):
+        raise UsageError(
+            "a certificate or key behind a descriptor can be read once, and exec reads it for every renewal",
+            "give the path of a file, env:NAME or command:…, or use exec --env",
+        )
