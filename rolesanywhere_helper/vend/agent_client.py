@@ -7,7 +7,6 @@ answers is told to us by the kernel too: only a socket that nobody could have pl
 from __future__ import annotations
 
 import json
-import logging
 import os
 import re
 import socket
@@ -17,7 +16,13 @@ from time import strptime
 from typing import TYPE_CHECKING, cast
 
 from rolesanywhere_helper.domain.credentials import Credentials
-from rolesanywhere_helper.errors import ConnectionFailedError, HelperError, UnsafeFileError
+from rolesanywhere_helper.errors import (
+    AgentError,
+    ConnectionFailedError,
+    HelperError,
+    IdentityError,
+    UnsafeFileError,
+)
 from rolesanywhere_helper.frozen import dataclass
 from rolesanywhere_helper.system.peers import peer_credentials
 from rolesanywhere_helper.system.socket_files import socket_owners
@@ -29,7 +34,7 @@ if TYPE_CHECKING:
 
 SECONDS = 1.0
 LARGEST_ANSWER = 65_536
-_OK, _FORBIDDEN = 200, 403
+_OK, _FORBIDDEN, _NOT_FOUND, _UNAVAILABLE = 200, 403, 404, 503
 _CHUNK = 16_384
 # Session names are compared by the daemon as they come: one that would need escaping names none.
 _SESSION = re.compile(r"[A-Za-z0-9._~-]{1,200}", re.ASCII)
@@ -38,8 +43,9 @@ _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,6})[ \t]*(?=\r\n)", re.IG
 _VISIBLE = re.compile(r"[\x21-\x7e]+")
 _ACCOUNT = re.compile(r"\d{12}", re.ASCII)
 _EXPIRATION = "%Y-%m-%dT%H:%M:%SZ"
+_CODE = re.compile(r"[a-z-]{1,40}", re.ASCII)
+_LONGEST_TEXT = 500
 _SEE_THE_LOG = "see the daemon's log: journalctl -u rolesanywhere-helper"
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +73,13 @@ class _NoAnswerError(Exception):
 def ask(agent: AgentSocket, session: str, role_arn: str, clock: Clock) -> Credentials | None:
     """Return the daemon's set for a session, or None if there is none to be had from it.
 
-    None means: no daemon, a socket that is not to be trusted (said in the log), no such session, no credentials yet, or
-    an answer that cannot be used or is for another account than ``role_arn``'s (said in the log). The daemon does not
-    tell when a set was issued: ``issued_at`` is the moment it came.
+    None means: no daemon, or one without such a session. The daemon does not tell when a set was issued: ``issued_at``
+    is the moment it came.
 
     Raises:
-        HelperError: the daemon is there, and this user may not have the session.
+        AgentError: something is there and gives none: the socket is not to be trusted, this user may not have the
+            session, there are no credentials now (the daemon's own reason is told), or the answer does not come, cannot
+            be used, or is for another account than ``role_arn``'s.
 
     """
     if not _SESSION.fullmatch(session) or session in {".", ".."}:
@@ -83,10 +90,20 @@ def ask(agent: AgentSocket, session: str, role_arn: str, clock: Clock) -> Creden
     except (FileNotFoundError, NotADirectoryError, ConnectionRefusedError):
         return None  # nobody serves here
     except UnsafeFileError as error:
-        _log.warning("%s (%s)", error.what, error.hint)
+        raise AgentError(error.what, error.hint) from None
     except (OSError, _NoAnswerError) as error:
-        _log.warning("the agent at %s gave no credentials: %s", agent.path, error)
-    return None
+        said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise AgentError(f"the agent at {agent.path} gave no credentials: {said}") from None
+
+
+def why_there_is_none(error: HelperError, refusal: AgentError | None, path: str) -> HelperError:
+    """Return what is told when the daemon gave no set, for the reason ``refusal`` if any, and ``error`` came after it.
+
+    Who may not read the key wants to know why the daemon gave nothing.
+    """
+    if not isinstance(error, IdentityError | UnsafeFileError):
+        return error
+    return refusal or type(error)(error.what, f"{error.hint}; no daemon that has the session answers at {path}")
 
 
 def ask_status(agent: AgentSocket, clock: Clock) -> bytes | None:
@@ -175,14 +192,19 @@ def _whole(received: bytes) -> _Answer | None:
 def _read(answer: _Answer, agent: AgentSocket, session: str, role_arn: str, now: float) -> Credentials | None:
     if answer.status == _FORBIDDEN:
         user = os.geteuid()
-        raise HelperError(
+        raise AgentError(
             f"the agent at {agent.path} does not give the session {session} to user {user}",
             f"in the daemon's configuration: allow-users = [\"{user}\"] (or the user's name) in [session.{session}], "
             "and reload it",
         )
-    if answer.status != _OK:
-        _log.info("the agent at %s has no credentials for the session %s: %d", agent.path, session, answer.status)
+    if answer.status == _NOT_FOUND:
         return None
+    if answer.status == _UNAVAILABLE:
+        raise _without_credentials(
+            answer.body, f"the agent at {agent.path} has no credentials for the session {session}"
+        )
+    if answer.status != _OK:
+        raise _NoAnswerError(f"it answered with {answer.status}")
     document = _json_object(answer.body)
     account = _text(document, "AccountId")
     asked = role_arn.split(":")[4]
@@ -200,6 +222,22 @@ def _read(answer: _Answer, agent: AgentSocket, session: str, role_arn: str, now:
         issued_at=int(now),
         expires_at=expires_at,
         role_arn=role_arn,
+    )
+
+
+def _without_credentials(body: bytes, what: str) -> AgentError:
+    """Tell the daemon's reason, if it told one (:mod:`rolesanywhere_helper.protocol.agent`)."""
+    found: object = None
+    with suppress(ValueError, RecursionError):
+        found = json.loads(body)
+    error = found.get("error") if isinstance(found, dict) else None
+    code, message, hint = (
+        (error.get(name) for name in ("code", "message", "hint")) if isinstance(error, dict) else (None, None, None)
+    )
+    if not isinstance(code, str) or not _CODE.fullmatch(code) or not isinstance(message, str):
+        return AgentError(f"{what} at the moment", "'rolesanywhere-helper status' tells more, 'status --wait' waits")
+    return AgentError(
+        f"{what}: {message[:_LONGEST_TEXT]} ({code})", hint[:_LONGEST_TEXT] if isinstance(hint, str) else None
     )
 
 

@@ -55,6 +55,7 @@ class Connection:
         "_backlog",
         "_checked",
         "_edge",
+        "_has_answered",
         "_head",
         "_host_rule",
         "_is_last",
@@ -77,6 +78,7 @@ class Connection:
         self._checked = 0
         self._head: Head | None = None
         self._backlog = b""
+        self._has_answered = False
         self._is_last = False
         # The last head, if its answer may be repeated: only while nothing else is received, kept or closing.
         self._known: bytes | None = None
@@ -149,10 +151,12 @@ class Connection:
                 break
             answers.append(rendered)
         self.was_active = not self._is_owed
-        if self._is_owed and (answers or not owed_before):
-            # Counted from where the request begins: what trickles in later does not move it.
+        if self._is_owed and (answers or (self._has_answered and not owed_before)):
+            # Counted from where the request begins, the first one from the connection's beginning: what trickles in
+            # later does not move it.
             self.deadline = self._edge.time() + self._edge.limits.head
         if answers:
+            self._has_answered = True
             self._send(b"".join(answers), is_last=closes)
 
     @property
@@ -228,8 +232,11 @@ class Connection:
         self._received, self._head = b"", None
         return render(response, closes=True, without_body=head is not None and head.method == "HEAD"), True
 
-    def _send(self, data: bytes, *, is_last: bool = False) -> None:
-        """Write; what the client does not take now is kept, and nothing is read until it has gone."""
+    def _send(self, data: bytes, *, is_last: bool = False, is_rest: bool = False) -> None:
+        """Write; what the client does not take now is kept, and nothing is read until it has gone.
+
+        What is the rest of an answer keeps that one's deadline, however slowly it is taken.
+        """
         try:
             sent = self._sock.send(data)
         except (BlockingIOError, InterruptedError):
@@ -240,7 +247,8 @@ class Connection:
         if sent != len(data):
             self._backlog, self._is_last, self._known = data[sent:], is_last, None
             self.phase, self.was_active = Phase.WRITING, False
-            self.deadline = self._edge.time() + self._edge.limits.head
+            if not is_rest:
+                self.deadline = self._edge.time() + self._edge.limits.head
             self._edge.loop.remove_reader(self._sock)
             self._edge.loop.add_writer(self._sock, self._writable)
         elif is_last:
@@ -251,7 +259,7 @@ class Connection:
         self._edge.loop.remove_writer(self._sock)
         self._edge.loop.add_reader(self._sock, self.readable)
         self.phase, self.was_active = Phase.READING, not self._is_owed
-        self._send(backlog, is_last=self._is_last)
+        self._send(backlog, is_last=self._is_last, is_rest=True)
 
     def _say_goodbye(self) -> None:
         """End our half, and read on for a moment: a close with unread bytes would reset the answer away."""

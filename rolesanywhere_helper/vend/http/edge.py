@@ -18,7 +18,7 @@ from rolesanywhere_helper.protocol.http import Response
 from rolesanywhere_helper.protocol.http_rules import HostRule, plain_address
 from rolesanywhere_helper.protocol.imds import NETWORK
 from rolesanywhere_helper.vend.http.connection import Connection
-from rolesanywhere_helper.vend.http.rules import Admission, Capacity, EdgeRules, admission
+from rolesanywhere_helper.vend.http.rules import Admission, Capacity, EdgeRules, Holder, admission
 
 if TYPE_CHECKING:
     import asyncio
@@ -31,7 +31,7 @@ _log = logging.getLogger(__name__)
 
 # Accepted in one go, so that those who already have a connection get their turn in between.
 _ACCEPTED_AT_ONCE = 64
-# Beyond the capacity, so many more are told that we are busy; the rest are cut off.
+# Beyond the capacity, or one holder's share of it, so many are told that we are busy; the rest are cut off.
 _TURNED_AWAY_AT_ONCE = 64
 # A pause is logged once in so many seconds; the counter has them all.
 _QUIET_SECONDS = 60.0
@@ -71,13 +71,16 @@ class Edge:
         self.time = loop.time
         self.answered: Callable[[int], None] = functools.partial(counters.answered, route.outlet)
         self.refused: Callable[[str], None] = functools.partial(counters.refused, route.outlet)
+        self._opened: Callable[[], None] = functools.partial(counters.opened, route.outlet)
+        self._closed: Callable[[], None] = functools.partial(counters.closed, route.outlet)
         self.is_draining = False
         self._rules = rules
         self._look_up_peer = look_up_peer
         self._capacity = capacity or Capacity()
         self._doors = list[_Door]()
         self._paused: dict[_Door, asyncio.TimerHandle] = {}
-        self._connections = set[Connection]()
+        # Who holds each; None is somebody who is being turned away.
+        self._connections = dict[Connection, Holder | None]()
         self._sweeping: asyncio.TimerHandle | None = None
         self._quiet_until = 0.0
         self._all_gone: asyncio.Future[None] | None = None
@@ -152,8 +155,12 @@ class Edge:
 
     def forget(self, connection: Connection) -> None:
         """Note that a connection has closed."""
-        self._connections.discard(connection)
-        self._capacity.open -= 1
+        holder = self._connections.pop(connection)
+        self._closed()
+        if holder is None:
+            self._capacity.turned_away -= 1
+        else:
+            self._capacity.give_back(holder)
         for door in tuple(self._paused):
             self._resume(door)
         if not self._connections and self._all_gone is not None and not self._all_gone.done():
@@ -201,12 +208,17 @@ class Edge:
                 return
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._limit_hops(sock)
-        if self._capacity.open >= self._capacity.most:
+        if self._capacity.is_full:
+            self._turn_away(sock)
+            return
+        peer = self._peer(door, sock)
+        holder = peer.uid if peer.uid is not None else str(address[0] if isinstance(address, tuple) else "")
+        if not self._capacity.has_room_for(holder):
             self._turn_away(sock)
             return
         local = "" if door.host_rule else plain_address(sock.getsockname()[0])
         rule = door.host_rule or self._host_rule(local, door.port or 0)
-        self._hold(Connection(self, sock, self._peer(door, sock), rule))
+        self._hold(Connection(self, sock, peer, rule), holder)
 
     def _peer(self, door: _Door, sock: socket.socket) -> Peer:
         peer = self._look_up_peer(sock)
@@ -216,19 +228,23 @@ class Edge:
         is_elsewhere = theirs != ours and not admission(theirs, ()).is_loopback
         return Peer(NETWORK, None) if is_elsewhere else peer
 
-    def _hold(self, connection: Connection) -> None:
-        self._connections.add(connection)
-        self._capacity.open += 1
+    def _hold(self, connection: Connection, holder: Holder | None) -> None:
+        self._connections[connection] = holder
+        self._opened()
+        if holder is None:
+            self._capacity.turned_away += 1
+        else:
+            self._capacity.take(holder)
         if self._sweeping is None:
             self._sweeping = self.loop.call_later(self.limits.sweep, self._sweep)
 
     def _turn_away(self, sock: socket.socket) -> None:
         self.refused("overload")
-        if self._capacity.open >= self._capacity.most + _TURNED_AWAY_AT_ONCE:
+        if self._capacity.turned_away >= _TURNED_AWAY_AT_ONCE:
             sock.close()
             return
         connection = Connection(self, sock, Peer("", None), HostRule(frozenset(), None))
-        self._hold(connection)
+        self._hold(connection, None)
         connection.turn_away(Response(503, b"too many connections", headers=(("Retry-After", "1"),)))
 
     def _limit_hops(self, sock: socket.socket) -> None:

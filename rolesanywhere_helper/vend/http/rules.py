@@ -8,6 +8,10 @@ from rolesanywhere_helper.frozen import dataclass, field
 from rolesanywhere_helper.protocol.http_rules import plain_address
 
 MOST_CONNECTIONS = 4096
+# One holder may have so many times what is left.
+_SHARE = 3
+# Who holds a connection: a uid; where no kernel tells, the peer's address.
+Holder = int | str
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +75,35 @@ def admission(local: str, allow_from: tuple[str, ...]) -> Admission:
 
 
 class Capacity:
-    """How many connections may be open at once, for all listeners of a process together."""
+    """How many connections may be open at once, for all listeners of a process together.
+
+    No holder (a user, or a machine) may have more than three times what is left for everybody: alone it gets three
+    quarters, and beside others less, so that there is always room for one more. Who is turned away is counted apart.
+    """
 
     def __init__(self, most: int = MOST_CONNECTIONS) -> None:
         self.most = most
         self.open = 0
+        self.turned_away = 0
+        self._held = dict[Holder, int]()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there is no room for anybody."""
+        return self.open >= self.most
+
+    def has_room_for(self, holder: Holder) -> bool:
+        """Decide on one more connection."""
+        return self._held.get(holder, 0) < _SHARE * (self.most - self.open)
+
+    def take(self, holder: Holder) -> None:
+        """Count a connection that was opened."""
+        self.open += 1
+        self._held[holder] = self._held.get(holder, 0) + 1
+
+    def give_back(self, holder: Holder) -> None:
+        """Count a connection that has ended."""
+        self.open -= 1
+        self._held[holder] -= 1
+        if not self._held[holder]:
+            del self._held[holder]

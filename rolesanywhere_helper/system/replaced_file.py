@@ -1,0 +1,384 @@
+"""A file of a user, rewritten as a whole: locked, atomic, durable, and as the user had it.
+
+A reader, and whoever comes after a power cut, sees the old content or the new. The new file has the owner, the group
+and the SELinux label of the old one; its mode is the one asked for, or the old one's. Access control lists are kept
+only with the old mode: under ``0600`` they would name users who may not read the file.
+
+Who runs this may be root, who rewrites a user's file: then everything on the way must be nobody's but root's and that
+one user's, the file becomes that user's, and so do directories that are made. Directories and links are walked one by
+one and held open, so that nobody who swaps one of them in the middle gains anything.
+
+============================  =================================================================================
+``.NAME.lock``                beside the file; whoever has it (``flock``) rewrites. It stays: who removed it could
+                              remove one that somebody else has just locked
+``.NAME.new-PID-RANDOM``      the new content on its way; one that was left by a process that was killed is swept
+                              away by the next one that has the lock
+============================  =================================================================================
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+from rolesanywhere_helper import fastpath
+from rolesanywhere_helper.errors import HelperError, UnsafeFileError, UnwritableFileError
+from rolesanywhere_helper.frozen import dataclass
+from rolesanywhere_helper.system.turns import try_lock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from rolesanywhere_helper.domain.ports import Clock
+
+LARGEST = 8 << 20
+LOCK_SECONDS = 10.0
+_LOOK_SECONDS = 0.05
+_ROOT = 0
+_MOST_LINKS = 40  # as the kernel follows (path_resolution(7))
+_CHUNK = 1 << 20
+# An editor that saves the file while we rewrite it: its version is taken up, so many times.
+_MOST_TRIES = 5
+_OPEN = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+# Who may pass a directory may not always list it (/home with mode 0711).
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_WAY = getattr(os, "O_PATH", 0) | _DIRECTORY
+_LABEL, _ACL = "security.selinux", "system.posix_acl_access"
+
+
+class _ChangedMeanwhileError(Exception):
+    """Somebody else, who does not know our lock, has written the file since it was read."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where the file really is: the open directory, the name in it, and whose it is or will be.
+
+    ``gid`` None leaves the group to the system.
+    """
+
+    directory: int
+    name: str
+    uid: int
+    gid: int | None
+
+
+def rewrite(path: str, edit: Callable[[bytes | None], bytes], clock: Clock, *, mode: int | None = None) -> bool:
+    """Replace a file's content by what ``edit`` makes of it (None: there is no file yet); tell whether it changed.
+
+    ``path`` is absolute. ``mode`` are the permissions of the new file; None keeps the old ones, or 0600 for a new file.
+    A file that would stay as it is is not touched, a mode that is wider than asked for is always narrowed.
+
+    Raises:
+        UnsafeFileError: others could replace or redirect the file, or it is no plain file.
+        UnwritableFileError: it cannot be written, or another process keeps the lock; the old file is as it was.
+        HelperError: what ``edit`` raises.
+
+    """
+    try:
+        place = _Walk(path).to_file()
+        try:
+            with _locked(place, path, clock):
+                _sweep(place)
+                return _rewrite(place, path, edit, mode)
+        finally:
+            os.close(place.directory)
+    except OSError as error:
+        raise _unwritable(path, error) from None
+
+
+def read_if_there(path: str) -> bytes | None:
+    """Return the content of a file that :func:`rewrite` would rewrite; None if there is none, or none to be had."""
+    with suppress(OSError, HelperError):
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+        try:
+            return _read(descriptor, path) if stat.S_ISREG(os.fstat(descriptor).st_mode) else None
+        finally:
+            os.close(descriptor)
+    return None
+
+
+# The way to the file
+
+
+class _Walk:
+    """The way to one file, walked as the kernel does, with everything on it judged while it is held open."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._runner = os.geteuid()
+        # The one user besides root whom things on the way belong to; root learns it there.
+        self._user = self._runner or None
+        self._links = 0
+
+    def to_file(self) -> _Place:
+        """Open the file's directory; directories that are missing are made.
+
+        Raises:
+            UnsafeFileError: somebody else has a hand in it.
+            OSError: as the system says.
+
+        """
+        pending = _parts(self._path)
+        here = os.open("/", _WAY)
+        shown = ""
+        try:
+            while True:
+                name = pending.pop() if pending else ""
+                if not name:
+                    raise UnsafeFileError(f"{self._path} is a directory, not a file", "name the file in it")
+                entry = _look(name, here)
+                if entry is not None and stat.S_ISLNK(entry.st_mode):
+                    here, shown = self._follow(name, here, shown, entry, pending)
+                elif pending:
+                    here, shown = self._enter(name, here, shown, entry)
+                else:
+                    uid, gid = self._owner(name, here, shown, entry)
+                    return _Place(os.open(".", _DIRECTORY, dir_fd=here), name, uid, gid)
+        finally:
+            os.close(here)
+
+    def _follow(self, name: str, here: int, shown: str, entry: os.stat_result, pending: list[str]) -> tuple[int, str]:
+        self._links += 1
+        if self._links > _MOST_LINKS:
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+        self._meet(entry, os.fstat(here), f"the symbolic link {shown}/{name}")
+        target = os.readlink(name, dir_fd=here)
+        pending += _parts(target)
+        if not target.startswith("/"):
+            return here, shown
+        top = os.open("/", _WAY)
+        os.close(here)
+        return top, ""
+
+    def _enter(self, name: str, here: int, shown: str, entry: os.stat_result | None) -> tuple[int, str]:
+        if entry is None:
+            self._make(name, here)
+        inner = os.open(name, _WAY | os.O_NOFOLLOW, dir_fd=here)
+        try:
+            shown = os.path.normpath(f"{shown}/{name}")
+            self._judge(os.fstat(inner), os.fstat(here), shown)
+        except BaseException:
+            os.close(inner)
+            raise
+        os.close(here)
+        return inner, "" if shown == "/" else shown
+
+    def _judge(self, found: os.stat_result, above: os.stat_result, shown: str) -> None:
+        self._meet(found, above, f"the directory {shown}")
+        if fastpath.can_others_write(found.st_mode, found.st_uid, found.st_gid):
+            raise self._refusal(f"the directory {shown} can be written by others", f"chmod go-w {shown}")
+
+    def _make(self, name: str, here: int) -> None:
+        """Make a directory that its user can use, also where root makes it."""
+        above = os.fstat(here)
+        with suppress(FileExistsError):
+            os.mkdir(name, 0o700, dir_fd=here)
+            if self._runner == _ROOT and above.st_uid != _ROOT:
+                os.chown(name, above.st_uid, above.st_gid, dir_fd=here, follow_symlinks=False)
+
+    def _meet(self, found: os.stat_result, above: os.stat_result, what: str) -> None:
+        """Judge something by its owner: it must be root's, or belong to the one user that all else belongs to."""
+        uid = found.st_uid
+        if uid in {_ROOT, self._runner, fastpath.OVERFLOW_UID}:
+            return
+        # In a shared directory such as /tmp anybody may have put it in root's way.
+        is_planted = bool(above.st_mode & stat.S_ISVTX and above.st_mode & stat.S_IWOTH)
+        if self._user is None and not is_planted:
+            self._user = uid
+        if uid != self._user:
+            raise self._refusal(
+                f"{what} on the way to it belongs to user {uid}", f"namei -l {self._path} shows the way"
+            )
+
+    def _owner(self, name: str, here: int, shown: str, entry: os.stat_result | None) -> tuple[int, int | None]:
+        """Judge the file and its directory; return whose it is, or whose it is to be."""
+        above = os.fstat(here)
+        if above.st_mode & stat.S_IWOTH:
+            raise self._refusal(
+                f"everybody can write the directory {shown or '/'}", "put it into a directory of its own"
+            )
+        if entry is None:
+            return (self._runner, None) if self._user in {None, self._runner} else (self._user or 0, above.st_gid)
+        if not stat.S_ISREG(entry.st_mode):
+            raise self._refusal("it is not a plain file", f"ls -l {self._path}")
+        self._meet(entry, above, f"the file {shown}/{name}")
+        if self._user is not None and entry.st_uid != self._user:
+            raise self._refusal(
+                f"the file belongs to user {entry.st_uid}, but the way to it to user {self._user}",
+                f"chown {self._user} {shown}/{name}",
+            )
+        return entry.st_uid, entry.st_gid
+
+    def _refusal(self, why: str, hint: str) -> UnsafeFileError:
+        return UnsafeFileError(f"{self._path} is not written: {why}", hint)
+
+
+def _look(name: str, directory: int) -> os.stat_result | None:
+    try:
+        return os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+
+
+def _parts(path: str) -> list[str]:
+    """Split a path into its components, the first one last."""
+    return [part for part in reversed(path.split("/")) if part not in {"", "."}]
+
+
+# The lock, and what killed processes left
+
+
+@contextmanager
+def _locked(place: _Place, path: str, clock: Clock) -> Iterator[None]:
+    name = f".{place.name}.lock"
+    descriptor = os.open(name, os.O_RDWR | os.O_CREAT | _OPEN, 0o600, dir_fd=place.directory)
+    try:
+        if os.fstat(descriptor).st_uid != place.uid:
+            _give(descriptor, place)
+        deadline = clock.monotonic() + LOCK_SECONDS
+        while not try_lock(descriptor):
+            if clock.monotonic() > deadline:
+                raise UnwritableFileError(
+                    f"{path} is not written: another process has had its lock for {LOCK_SECONDS:.0f} seconds",
+                    f"fuser -v {os.path.dirname(path)}/{name} shows which one",  # noqa: PTH120 - text for a message
+                )
+            clock.sleep(_LOOK_SECONDS)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _sweep(place: _Place) -> None:
+    for name in os.listdir(place.directory):  # noqa: PTH208 - a path could lead elsewhere by now
+        if name.startswith(_temporary_prefix(place)):
+            with suppress(OSError):
+                os.unlink(name, dir_fd=place.directory)
+
+
+def _temporary_prefix(place: _Place) -> str:
+    return f".{place.name}.new-"
+
+
+# The file itself
+
+
+def _rewrite(place: _Place, path: str, edit: Callable[[bytes | None], bytes], mode: int | None) -> bool:
+    for _ in range(_MOST_TRIES):
+        try:
+            return _rewrite_once(place, path, edit, mode)
+        except _ChangedMeanwhileError:
+            continue
+    raise UnwritableFileError(
+        f"{path} is not written: something else writes it all the time", f"lsof {path}, or fuser -v {path}, shows what"
+    )
+
+
+def _rewrite_once(place: _Place, path: str, edit: Callable[[bytes | None], bytes], mode: int | None) -> bool:
+    old = _open_old(place)
+    if old is None:
+        _put(place, edit(None), 0o600 if mode is None else mode, None)
+        return True
+    try:
+        found = os.fstat(old)
+        before = _read(old, path)
+        content = edit(before)
+        wanted = stat.S_IMODE(found.st_mode) if mode is None else mode
+        if found.st_mode & 0o777 & ~wanted:
+            os.fchmod(old, wanted)
+        if content == before:
+            return False
+        _put(place, content, wanted, (old, found))
+    finally:
+        os.close(old)
+    return True
+
+
+def _open_old(place: _Place) -> int | None:
+    try:
+        descriptor = os.open(place.name, os.O_RDONLY | _OPEN, dir_fd=place.directory)
+    except FileNotFoundError:
+        return None
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode) or found.st_uid != place.uid:  # it was judged a moment ago
+        os.close(descriptor)
+        raise _ChangedMeanwhileError
+    return descriptor
+
+
+def _read(descriptor: int, path: str) -> bytes:
+    parts: list[bytes] = []
+    while part := os.read(descriptor, _CHUNK):
+        parts.append(part)
+        if len(parts) * _CHUNK > LARGEST:
+            raise UnsafeFileError(f"{path} is larger than {LARGEST} bytes", "check the path: that is no AWS file")
+    return b"".join(parts)
+
+
+def _put(place: _Place, content: bytes, mode: int, old: tuple[int, os.stat_result] | None) -> None:
+    """Write the new content beside the file, private from birth, and rename it over the old one."""
+    temporary = f"{_temporary_prefix(place)}{os.getpid()}-{os.urandom(4).hex()}"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _OPEN
+    descriptor = os.open(temporary, flags, 0o600, dir_fd=place.directory)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            _give(descriptor, place)
+            file.write(content)
+            file.flush()
+            if old is not None:
+                _keep_attributes(old[0], descriptor, keeps_acl=mode == stat.S_IMODE(old[1].st_mode))
+            os.fchmod(descriptor, mode)
+            os.fsync(descriptor)
+        _refuse_changed(place, None if old is None else old[1])
+        os.rename(temporary, place.name, src_dir_fd=place.directory, dst_dir_fd=place.directory)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(temporary, dir_fd=place.directory)
+        raise
+    os.fsync(place.directory)
+
+
+def _give(descriptor: int, place: _Place) -> None:
+    """Give an open file of ours to whom it is for. The group is a courtesy: under 0600 it has no rights."""
+    found = os.fstat(descriptor)
+    if found.st_uid != place.uid and os.geteuid() == _ROOT:
+        os.fchown(descriptor, place.uid, -1)
+    if place.gid is not None and found.st_gid != place.gid:
+        with suppress(PermissionError):
+            os.fchown(descriptor, -1, place.gid)
+
+
+def _keep_attributes(old: int, new: int, *, keeps_acl: bool) -> None:
+    """Give the new file the label and, with the same mode, the access control list of the old one, if it has any."""
+    for name in (_LABEL, _ACL) if keeps_acl else (_LABEL,):
+        with suppress(OSError):
+            os.setxattr(new, name, os.getxattr(old, name))
+
+
+def _refuse_changed(place: _Place, known: os.stat_result | None) -> None:
+    now = _look(place.name, place.directory)
+    if (None if now is None else _version(now)) != (None if known is None else _version(known)):
+        raise _ChangedMeanwhileError
+
+
+def _version(found: os.stat_result) -> tuple[int, ...]:
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _unwritable(path: str, error: OSError) -> UnwritableFileError:
+    what = f"{path} cannot be written: {error.strerror or type(error).__name__}"
+    directory = os.path.dirname(path)  # noqa: PTH120 - text for a message
+    match error.errno:
+        case errno.EBUSY:
+            return UnwritableFileError(what, f"it is mounted by itself: mount its directory {directory} instead")
+        case errno.ENOSPC | errno.EDQUOT | errno.EFBIG:
+            return UnwritableFileError(what, f"make room (df -h {directory}, quota), or raise the limit (ulimit -f)")
+        case errno.EROFS:
+            return UnwritableFileError(
+                what, f"in a systemd service: ReadWritePaths={directory}; else name another file with --file"
+            )
+        case _:
+            return UnwritableFileError(what, f"namei -l {path} shows who may; the directory must be writable too")
