@@ -95,8 +95,15 @@ class Client:
         closed = {"AWS_EC2_METADATA_DISABLED": "true"}
         return self._run(scene, {"AWS_CONTAINER_CREDENTIALS_FULL_URI": scene.served.container_url(), **given, **closed})
 
-    def _run(self, scene: Scene, variables: dict[str, str]) -> subprocess.CompletedProcess[str]:
-        words = [str(word) for word in self.command(scene)]
+    def by_exec(self, scene: Scene, helper: Path, home: Path) -> subprocess.CompletedProcess[str]:
+        """Run it under ``exec``, for a user whose default profile asks a program that fails."""
+        (home / ".aws").mkdir()
+        (home / ".aws/config").write_text("[default]\ncredential_process = /bin/false\n")
+        (home / ".aws/credentials").write_text("[default]\naws_access_key_id = AKIA\naws_secret_access_key = wrong\n")
+        return self._run(scene, {}, helper, "exec", *scene.served.emulated.flags(), "--")
+
+    def _run(self, scene: Scene, variables: dict[str, str], *before: str | Path) -> subprocess.CompletedProcess[str]:
+        words = [str(word) for word in (*before, *self.command(scene))]
         environment = {**scene.environment, **variables}
         return subprocess.run(words, env=environment, capture_output=True, text=True, check=False, timeout=60)
 
@@ -205,6 +212,17 @@ def test_a_client_is_known_through_the_container_endpoint(scene: Scene, client: 
     before = scene.served.answers("container", 200)
     assert_accepted(scene, client, client.by_container(scene, scene.served.token_file()))
     assert scene.served.answers("container", 200) > before
+
+
+@pytest.mark.parametrize("client", CLIENTS, ids=str)
+def test_a_client_is_known_under_exec_whatever_the_users_own_profile_says(
+    scene: Scene, client: Client, helper: Path, clean_environment: dict[str, str]
+) -> None:
+    flags = scene.served.emulated.flags()
+    subprocess.run([helper, "credential-process", *flags], env=clean_environment, check=True, capture_output=True)
+    scene.served.emulated.emulator.forget_requests()  # the session is in the cache
+
+    assert_accepted(scene, client, client.by_exec(scene, helper, Path(clean_environment["HOME"])))
 
 
 @pytest.mark.promise(68)

@@ -1,0 +1,5 @@
+from rolesanywhere_helper.api import Credentials as Credentials
+from rolesanywhere_helper.api import boto3_session as boto3_session
+from rolesanywhere_helper.api import credentials as credentials
+
+__version__: str
