@@ -1,4 +1,8 @@
-"""The agent's socket: sessions for the users of this machine, each as far as its policy goes."""
+"""The agent's socket: sessions for the users of this machine, each as far as its policy goes.
+
+Who may have a session that has no credentials now is told why, with status 503:
+``{"error": {"code": …, "message": …, "hint": …}}``, the last error as ``/v1/status`` tells it; it holds no secret.
+"""
 
 from __future__ import annotations
 
@@ -34,13 +38,24 @@ def render(credentials: Credentials) -> bytes:
 
 
 class AgentRoute:
-    """Every session of the daemon. ``status`` returns what a peer may see of it all, as JSON."""
+    """Every session of the daemon.
+
+    ``status`` returns what a peer may see of it all, as JSON, and ``last_error`` the code, text and hint of a session's
+    last attempt, if that failed.
+    """
 
     outlet = "agent"
 
-    def __init__(self, views: Iterable[SessionView], status: Callable[[Peer], bytes], audit: Audit) -> None:
+    def __init__(
+        self,
+        views: Iterable[SessionView],
+        status: Callable[[Peer], bytes],
+        last_error: Callable[[str], tuple[str, str, str] | None],
+        audit: Audit,
+    ) -> None:
         self._sessions = {view.name: (view, SetDocument(render)) for view in views}
         self._status = status
+        self._last_error = last_error
         self._audit = audit
 
     def answer(self, request: Request) -> Response:
@@ -66,13 +81,21 @@ class AgentRoute:
             return _refused()
         held = view.current()
         if held is None:
-            return no_credentials()
+            return self._no_credentials(view.name)
         self._audit.granted(view.name, peer, held.credentials.access_key_id)
 
         def still_holds() -> bool:
             return view.current() is held and view.policy is policy
 
         return Response(200, document.of(held), JSON, still_holds=still_holds)
+
+    def _no_credentials(self, name: str) -> Response:
+        error, plain = self._last_error(name), no_credentials()
+        if error is None:
+            return plain
+        code, message, hint = error
+        body = json.dumps({"error": {"code": code, "message": message, "hint": hint}}).encode()
+        return Response(plain.status, body, JSON, refusal=plain.refusal)
 
 
 def _refused() -> Response:

@@ -52,7 +52,9 @@ _BAD_FIELD_LINE = re.compile(rb"\r\n(?:[ \t]|[^:\r\n]*[ \t]:|:)")
 _PADDED_TTL = re.compile(rb"\r\nx-aws-ec2-metadata-token-ttl-seconds:(?:\t| [ \t])", re.IGNORECASE)
 _HOST = re.compile(r"(?:\[(?P<v6>[0-9a-f:.]{2,45})\]|(?P<name>[a-z0-9._-]{1,253}))(?::(?P<port>[0-9]{1,5}))?", re.ASCII)
 _LOOPBACK_V4 = re.compile(r"127(?:\.(?:0|[1-9][0-9]?|1[0-9]{2}|2[0-4][0-9]|25[0-5])){3}", re.ASCII)
-# Paths are compared as they come: nothing is decoded or tidied up, so what would need it names nothing.
+# Paths are compared as they come: nothing is decoded or tidied up, so what would need it names nothing. But a
+# client may escape what a role's name may hold and a path need not: + , = @ pass, for the route of roles.
+_ESCAPED = re.compile(r"%(?!2[BbCc]|3[Dd]|40)")
 _DOTS = re.compile(r"/\.\.?(?:/|$)")
 _IPV6_LOOPBACK = "::1"
 
@@ -209,7 +211,7 @@ def _foreign(head: Head, host_rule: HostRule) -> Response | None:
 def _unanswerable(head: Head) -> Response | None:
     if head.method not in METHODS:
         return Response(405, b"method not allowed", headers=(("Allow", "GET, PUT"),), refusal="method")
-    if "%" in head.target or "//" in head.path or _DOTS.search(head.path):
+    if _ESCAPED.search(head.target) or "//" in head.path or _DOTS.search(head.path):
         return not_found()
     if any(value.lower() != "100-continue" for value in head.values("expect")):
         return Response(417, b"unknown expectation", refusal="expect")

@@ -33,6 +33,7 @@ TOKEN_HEADER = "x-aws-ec2-metadata-token"  # noqa: S105 - a header's name
 TTL_HEADER = "x-aws-ec2-metadata-token-ttl-seconds"
 ROLES_PATH = "/latest/meta-data/iam/security-credentials"
 REGION_PATH = "/latest/meta-data/placement/region"
+_ESCAPES = (("%2B", "+"), ("%2C", ","), ("%3D", "="), ("%40", "@"))
 # The channel of a peer on another machine, whose user no kernel here can tell.
 NETWORK = "network"
 
@@ -54,6 +55,18 @@ def render(credentials: Credentials) -> bytes:
         "Expiration": timestamp(credentials.expires_at),
     }
     return json.dumps(document, indent=1).encode()
+
+
+def _role_in(path: str) -> str:
+    """Return the role that a path asks for: a client may escape four of the characters that a name may hold.
+
+    Nothing else is decoded, and nothing twice: what an escape stands for is never part of another one.
+    """
+    name = path[len(ROLES_PATH) + 1 :]
+    if "%" in name:
+        for escape, character in _ESCAPES:
+            name = name.replace(escape, character).replace(escape.lower(), character)
+    return name
 
 
 class ImdsRoute:
@@ -121,7 +134,7 @@ class ImdsRoute:
         if path == ROLES_PATH:
             # SDKs take the body for the name as it is: no newline.
             return no_credentials() if view.current() is None else Response(200, view.role_name.encode())
-        if path == f"{ROLES_PATH}/{view.role_name}":
+        if path.startswith(f"{ROLES_PATH}/") and _role_in(path) == view.role_name:
             return self._credentials(peer, token_ends_at)
         if path == REGION_PATH and view.region is not None:
             return Response(200, view.region.encode())

@@ -14,10 +14,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote_to_bytes
+
+from rolesanywhere_helper.frozen import replace
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable

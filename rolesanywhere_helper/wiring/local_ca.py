@@ -1,0 +1,198 @@
+"""A CA in a directory: its key is encrypted, what it has issued is written down, what it has revoked is a list.
+
+======================  =======================================================================================
+``ca.pem, ca.key``      the CA's certificate, and its key (PKCS#8, encrypted)
+``leaves/NAME.pem``     the newest certificate of a name; ``NAME.key`` its key, unless the key is elsewhere
+``issued/SERIAL.pem``   every certificate that was issued, by its serial number in hexadecimal
+``crl.pem``             the newest revocation list, once something was revoked
+======================  =======================================================================================
+
+The passphrase is asked for when the CA signs, and for nothing else.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rolesanywhere_helper.errors import InvalidParameterError, UnwritableFileError, UsageError
+from rolesanywhere_helper.frozen import dataclass
+from rolesanywhere_helper.pki.local_authority import LocalAuthority, new_authority, serial_of
+from rolesanywhere_helper.system.inputs import check_private_key_file, explain, inspect_input, read_input
+from rolesanywhere_helper.system.new_directory import put_new_directory
+from rolesanywhere_helper.system.new_key_file import write_new_key
+from rolesanywhere_helper.system.public_file import put_in_place
+from rolesanywhere_helper.system.replaced_file import read_if_there, rewrite
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rolesanywhere_helper.domain.ports import Clock
+    from rolesanywhere_helper.pki.local_authority import IssuedLeaf
+
+# A common name that is also the name of a file; RFC 5280 allows 64 characters.
+_NAME = re.compile(r"[A-Za-z0-9_@][A-Za-z0-9_@.-]{0,63}", re.ASCII)
+_SERIAL = re.compile(r"(?:0x)?[0-9a-fA-F]{1,40}", re.ASCII)
+_SHORTEST_DAYS, _LONGEST_DAYS = 1, 825
+
+
+@dataclass(frozen=True, slots=True)
+class LeafFiles:
+    """Where a leaf lies; ``key`` is None where it is elsewhere."""
+
+    certificate: Path
+    key: Path | None
+
+
+class AuthorityDirectory:
+    """The directory of one CA.
+
+    Args:
+        path: The directory, absolute.
+        passphrase: Returns the passphrase of the CA's key; it is told whether the key is a new one.
+        clock: The time.
+
+    """
+
+    def __init__(self, path: Path, passphrase: Callable[[bool], bytes], clock: Clock) -> None:
+        self._path = path
+        self._passphrase = passphrase
+        self._clock = clock
+        # Who has just made it need not open it.
+        self._made: LocalAuthority | None = None
+
+    @property
+    def certificate(self) -> Path:
+        """The CA's certificate."""
+        return self._path / "ca.pem"
+
+    @property
+    def _key(self) -> Path:
+        return self._path / "ca.key"
+
+    @property
+    def crl(self) -> Path:
+        """The newest revocation list."""
+        return self._path / "crl.pem"
+
+    @property
+    def exists(self) -> bool:
+        """Tell whether the CA was made."""
+        return self.certificate.exists()
+
+    def make(self, name: str) -> None:
+        """Make the CA.
+
+        Raises:
+            UnwritableFileError: the directory is not empty, or cannot be written.
+            UnsafeFileError: others could change what lies in it.
+            IdentityError: there is no passphrase.
+
+        """
+        passphrase = self._passphrase(True)
+        new = new_authority(name, self._clock.now(), passphrase)
+        put_new_directory(self._path, {"ca.key": new.key, "ca.pem": new.certificate})
+        self._check_key()
+        self._made = LocalAuthority.opened(new.certificate, new.key, passphrase, str(self._key))
+
+    def leaf(self, name: str) -> LeafFiles | None:
+        """Return where the newest leaf of a name lies; None if none was issued."""
+        certificate, key = (self._path / "leaves" / f"{name}.{ending}" for ending in ("pem", "key"))
+        if not _NAME.fullmatch(name) or not certificate.exists():
+            return None
+        return LeafFiles(certificate, key if key.exists() else None)
+
+    def issue(self, subject: tuple[tuple[str, str], ...], days: int, request: Path | None) -> LeafFiles:
+        """Issue a leaf, or renew it with the key that it has. ``request`` is a signing request for another key.
+
+        Raises:
+            UsageError: the name or the days make no sense, the name's key is here, or it is no signing request.
+            UnwritableFileError: a file cannot be written.
+            IdentityError: the CA's key cannot be opened.
+
+        """
+        name = dict(subject)["CN"]
+        if not _NAME.fullmatch(name):
+            raise InvalidParameterError(
+                f"this cannot be the name of a leaf: {name!a}", "1 to 64 letters, digits or any of _@.-"
+            )
+        if not _SHORTEST_DAYS <= days <= _LONGEST_DAYS:
+            raise InvalidParameterError(
+                f"a leaf cannot be valid for {days} days", f"from {_SHORTEST_DAYS} to {_LONGEST_DAYS} days"
+            )
+        certificate, key = (self._path / "leaves" / f"{name}.{ending}" for ending in ("pem", "key"))
+        if request is not None and key.exists():
+            raise UsageError(
+                f"the key of {name} is {key}, and not that of the signing request",
+                "leave --csr out to renew it, or give the request another name with --issue",
+            )
+        issued = self._issued(subject, days, key, request)
+        try:
+            # First, so that whatever was issued can be revoked.
+            put_in_place(self._path / "issued" / f"{issued.serial:x}.pem", issued.certificate)
+            key.parent.mkdir(mode=0o755, exist_ok=True)
+            if issued.key is not None:
+                write_new_key(str(key), issued.key, replace=False)
+            put_in_place(certificate, issued.certificate)
+        except OSError as error:
+            raise UnwritableFileError(
+                f"{certificate} cannot be written: {error.strerror}", f"namei -l {certificate} shows who may"
+            ) from error
+        return LeafFiles(certificate, None if request is not None else key)
+
+    def revoke(self, named: str) -> int:
+        """Put a certificate (a PEM file, or its serial number in hexadecimal) on the list; return its serial number.
+
+        Raises:
+            UsageError: this CA has not issued it.
+            UnwritableFileError: the list cannot be written.
+            IdentityError: the certificate cannot be read, or the CA's key cannot be opened.
+
+        """
+        serial = self._serial(named)
+        if not (self._path / "issued" / f"{serial:x}.pem").exists():
+            raise UsageError(
+                f"the CA in {self._path} has not issued a certificate with the serial number {serial:x}",
+                f"ls {self._path}/issued shows what it has issued",
+            )
+        authority, now = self._open(), self._clock.now()
+        rewrite(str(self.crl), lambda before: authority.revoke(serial, before, now), self._clock, mode=0o644)
+        return serial
+
+    def _issued(self, subject: tuple[tuple[str, str], ...], days: int, key: Path, request: Path | None) -> IssuedLeaf:
+        authority, now = self._open(), self._clock.now()
+        if request is not None:
+            return authority.issue_for(_read(str(request)), subject, days, now, str(request))
+        return authority.issue(subject, days, now, read_if_there(str(key)))
+
+    def _serial(self, named: str) -> int:
+        if _SERIAL.fullmatch(named) and not Path(named).exists():
+            return int(named, 16)
+        return serial_of(_read(named), named)
+
+    def _open(self) -> LocalAuthority:
+        if self._made is not None:
+            return self._made
+        if not self.exists:
+            raise UsageError(
+                f"there is no CA in {self._path}",
+                f"make it: rolesanywhere-helper setup --with-local-ca {self._path} --subject-cn NAME",
+            )
+        self._check_key()
+        certificate, key = _read(str(self.certificate)), _read(str(self._key))
+        return LocalAuthority.opened(certificate, key, self._passphrase(False), str(self._key))
+
+    def _check_key(self) -> None:
+        key = str(self._key)
+        try:
+            check_private_key_file(inspect_input(key), strict=True, accept_insecure=False)
+        except OSError as error:
+            raise UsageError(*explain(error, key)) from error
+
+
+def _read(path: str) -> bytes:
+    try:
+        return read_input(path).content
+    except OSError as error:
+        raise UsageError(*explain(error, path)) from error
