@@ -111,7 +111,8 @@ def tell_who_is_allowed(policies: Mapping[str, AccessPolicy]) -> None:
     log = logging.getLogger(LOGGER)
     for session, policy in policies.items():
         if policy.everyone:
-            log.warning(
+            # The configuration has warned of it; here it stands beside the grants.
+            log.info(
                 'session %s is open to everybody who can connect: allow-users = ["*"] in [session.%s]',
                 _word(session),
                 _word(session),

@@ -15,7 +15,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, cast
 
 from rolesanywhere_helper import fastpath
-from rolesanywhere_helper.errors import MintChildError
+from rolesanywhere_helper.errors import ChildNotStartedError, MintChildError
 from rolesanywhere_helper.protocol.mint_exchange import LARGEST, MAGIC, Answer, decode_answer, encode_question
 
 if TYPE_CHECKING:
@@ -28,11 +28,20 @@ MOST_AT_A_TIME = 3
 DEADLINE_SECONDS = 20.0
 COMMAND = "mint-child"
 # What a child finds of the daemon's environment. Left out on purpose: what talks to the service manager (NOTIFY_SOCKET,
-# LISTEN_*, WATCHDOG_*: only the daemon may), the daemon's directories (CREDENTIALS_DIRECTORY, CACHE_DIRECTORY …: the
-# question names files by their whole paths), every setting (ROLESANYWHERE_HELPER_*, AWS_*, *_PROXY: they were taken
-# into account when the question was made), and what changes how Python runs (PYTHON*, LD_*).
-PASSED_VARIABLES = frozenset({"PATH", "HOME", "LANG", "LANGUAGE", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR", "TZ"})
-_PASSED_PREFIX = "LC_"
+# LISTEN_*, WATCHDOG_*: only the daemon may), the daemon's directories (CACHE_DIRECTORY …: the question names files by
+# their whole paths), every setting (ROLESANYWHERE_HELPER_*, AWS_*, *_PROXY: they were taken into account when the
+# question was made), and what changes how Python runs (PYTHON*, LD_*).
+PASSED_VARIABLES = frozenset(
+    {
+        *("PATH", "HOME", "LANG", "LANGUAGE", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR", "TZ"),
+        "CREDENTIALS_DIRECTORY",  # credential:NAME
+        *("SOFTHSM2_CONF", "OPENSC_CONF", "YKCS11_DBG", "PKCS11_MODULE_PATH", "PKCS11SPY", "PKCS11SPY_OUTPUT"),
+        *("TPM2TOOLS_TCTI", "TPM2TSS_TCTI", "TCTI"),
+        "SPIFFE_ENDPOINT_SOCKET",
+    }
+)
+# Of the C library, of p11-kit; and of what is commonly asked by ``command:`` for a key.
+_PASSED_PREFIXES = ("LC_", "P11_KIT_", "VAULT_", "BAO_", "OP_", "PASSWORD_STORE_", "GNUPG")
 _LONGEST_HEAD = 64
 # The kernel needs no more to end a process that was killed, unless a file system hangs under it.
 _PATIENCE_SECONDS = 2.0
@@ -43,6 +52,7 @@ _LONGEST_LINE = 1000
 _LOUD = (" WARNING ", " ERROR ", " CRITICAL ")
 _LOUD_BEGINNINGS = ("error: ", "hint: ")
 _STDIN, _STDOUT = 0, 1
+_WHO = "the process that makes the session"
 _log = logging.getLogger(__name__)
 
 
@@ -51,12 +61,12 @@ def child_command(*, debug: bool = False) -> list[str]:
     return [*fastpath.program(), COMMAND, *(["--debug"] if debug else [])]
 
 
-def child_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return what a child may see of an environment."""
+def child_environment(environment: Mapping[str, str], besides: frozenset[str] = frozenset()) -> dict[str, str]:
+    """Return what a child may see of an environment; ``besides`` names more of it."""
     return {
         name: value
         for name, value in environment.items()
-        if name in PASSED_VARIABLES or name.startswith(_PASSED_PREFIX)
+        if name in PASSED_VARIABLES or name in besides or name.startswith(_PASSED_PREFIXES)
     }
 
 
@@ -102,7 +112,7 @@ class Children:
                     start_new_session=True,
                 )
             except OSError as error:  # no processes or descriptors left, or the program is gone
-                return _failed(f"cannot be started: {error.strerror}")
+                return Answer(error=ChildNotStartedError(f"{_WHO} cannot be started: {error.strerror}"))
             try:
                 return await self._ask(transport, child, message)
             finally:
@@ -232,7 +242,7 @@ def _how_it_ended(code: int) -> str:
 
 
 def _failed(what: str) -> Answer:
-    return Answer(error=MintChildError(f"the process that makes the session {what}"))
+    return Answer(error=MintChildError(f"{_WHO} {what}"))
 
 
 async def _end(transport: asyncio.SubprocessTransport, child: _Child) -> None:

@@ -1,9 +1,9 @@
 """What the daemon counts, and the page that Prometheus is given.
 
 What has happened is counted here (:class:`Metrics`); how things stand is asked of the sessions when a page is made.
-docs/monitoring.md lists every metric. A label is a session's name in the configuration, an outlet, an HTTP status or a
-short fixed word; whatever else turns up is counted under ``other``, so that no text that came from outside, and no
-account, can ever get onto the page or make it grow (promise 20).
+docs/monitoring.md lists every metric. A label is a session's or update's name in the configuration, an outlet, an HTTP
+status or a short fixed word; whatever else turns up is counted under ``other``, so that no text that came from outside,
+and no account, can ever get onto the page or make it grow (promise 20).
 """
 
 from __future__ import annotations
@@ -42,6 +42,8 @@ class Metrics:
         self._refusals: Counter[tuple[str, str]] = Counter()
         self._failures: Counter[tuple[str, str]] = Counter()
         self._cache_errors: Counter[str] = Counter()
+        self._files_written: dict[str, float] = {}
+        self._file_errors: Counter[str] = Counter()
         self._connections: Counter[str] = Counter()
         self._latencies: dict[str, _Latencies] = {}
 
@@ -74,6 +76,21 @@ class Metrics:
         """Note that a set could not be put into the cache: a restart would have to mint (promise 36)."""
         self._cache_errors[session] += 1
 
+    def keep_files(self, updates: Iterable[str]) -> None:
+        """Forget the credentials files that are not in the configuration any more."""
+        kept = frozenset(updates)
+        for of in (self._files_written, self._file_errors):
+            for name in of.keys() - kept:
+                del of[name]
+
+    def file_written(self, update: str, at: float) -> None:
+        """Note that a credentials file has a new set, or had it already, at a moment in seconds since the epoch."""
+        self._files_written[update] = at
+
+    def file_write_failed(self, update: str) -> None:
+        """Note that a new set could not be written to a credentials file (promise 36)."""
+        self._file_errors[update] += 1
+
     def page(self, statuses: Sequence[SessionStatus], now: float) -> bytes:
         """Render everything; ``statuses`` holds every session as it stands, ``now`` is the wall clock."""
         return render((*_of_sessions(statuses, now), *self._of_events(statuses), *self._of_process()))
@@ -105,6 +122,18 @@ class Metrics:
             "counter",
             "Credentials that could not be written to the cache.",
             (Sample(self._cache_errors[name], (("session", name),)) for name in names),
+        )
+        yield _metric(
+            "file_last_write_timestamp_seconds",
+            "gauge",
+            "When a credentials file last had the newest set, in seconds since the epoch.",
+            (Sample(at, (("update", name),)) for name, at in sorted(self._files_written.items())),
+        )
+        yield _metric(
+            "file_write_errors_total",
+            "counter",
+            "Attempts to write a set to a credentials file that failed.",
+            (Sample(count, (("update", name),)) for name, count in sorted(self._file_errors.items())),
         )
         yield _metric(
             "requests_total",

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from rolesanywhere_helper.protocol.mint_exchange import Question
 
 LONGEST_SLEEP_SECONDS = 15.0
+# What is left of a set is a difference of large numbers, and never quite nothing.
+_SHORTEST_SLEEP_SECONDS = 0.01
 # The cache is a convenience: a disk that hangs must not keep a session from being renewed.
 DISK_SECONDS = 2.0
 _Result = TypeVar("_Result")
@@ -80,13 +82,17 @@ class Refresher:
         self._keepers[session.name] = keeper
         keeper.start()
 
-    async def remove(self, names: Iterable[str]) -> None:
-        """Leave sessions alone, and end the attempts that are under way."""
+    def remove(self, names: Iterable[str]) -> Awaitable[None]:
+        """Leave sessions alone from now on; what is returned ends when the attempts under way have been ended."""
         gone = [self._keepers.pop(name) for name in names if name in self._keepers]
         for keeper in gone:
             keeper.cancel()
-        for keeper in gone:
-            await keeper.gone()
+
+        async def end() -> None:
+            for keeper in gone:
+                await keeper.gone()
+
+        return end()
 
     async def stop(self) -> None:
         """Leave all sessions alone; returns when no child is left."""
@@ -102,6 +108,11 @@ class Refresher:
         if name in self._keepers:
             self._keepers[name].identity_changed()
 
+    def identity_pushed(self, name: str) -> None:
+        """Try at once: where a session's identity comes from, there is a new one."""
+        if name in self._keepers:
+            self._keepers[name].identity_pushed()
+
     async def first_attempt_ended(self, name: str) -> None:
         """Wait until a session has credentials, or its first attempt has failed.
 
@@ -115,6 +126,15 @@ class Refresher:
         """Wait until this is so for all sessions (promise 80); who calls sets the limit of 20 s."""
         for keeper in list(self._keepers.values()):
             await keeper.first_attempt_ended.wait()
+
+    async def looked_at(self, name: str) -> None:
+        """Wait until a session was looked at again: after each attempt, and every fifteen seconds at least.
+
+        Raises:
+            KeyError: there is no session of this name.
+
+        """
+        await self._keepers[name].looked_at()
 
     async def wait_for_credentials(self, name: str) -> None:
         """Wait until a session has credentials to hand out.
@@ -167,10 +187,18 @@ class _Keeper:
     async def gone(self) -> None:
         if self._task is not None:
             await asyncio.wait([self._task])
+        self.first_attempt_ended.set()  # nobody waits for what will not come
 
     def identity_changed(self) -> None:
         self._session.identity_changed()
         self._woken.set()
+
+    def identity_pushed(self) -> None:
+        self._session.identity_pushed()
+        self._woken.set()
+
+    async def looked_at(self) -> None:
+        await self._looked.wait()
 
     async def wait_for_credentials(self) -> None:
         while self._session.current() is None:
@@ -185,7 +213,9 @@ class _Keeper:
                 self.first_attempt_ended.set()
                 continue
             with suppress(TimeoutError):
-                async with asyncio.timeout(min(wait, LONGEST_SLEEP_SECONDS)):
+                # Awake when a set ends, so that this is told in time.
+                end = max(self._session.seconds_to_end(), _SHORTEST_SLEEP_SECONDS)
+                async with asyncio.timeout(min(wait, end, LONGEST_SLEEP_SECONDS)):
                     await self._woken.wait()
             self._woken.clear()
 

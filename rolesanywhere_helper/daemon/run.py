@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Protocol
 from rolesanywhere_helper.errors import HelperError, MissingExtraError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
 # A supervisor that waits for READY=1 kills what does not say it: a first attempt that hangs must not look like a start
 # that failed (promise 80).
@@ -33,19 +33,23 @@ STATUS_SECONDS = 10.0
 _log = logging.getLogger(__name__)
 
 
-class Supervisor(Protocol):
-    """Whom the daemon tells how it is: systemd, or nobody."""
+class _ToldOfReloads(Protocol):
+    """Whom the daemon tells of a reload."""
 
     def ready(self, status: str = "") -> bool:
         """Say that the start, or a reload, is complete."""
         ...
 
-    def status(self, text: str) -> bool:
-        """Say in one line how things are."""
-        ...
-
     def reloading(self, monotonic: float, status: str = "") -> bool:
         """Say that a reload begins."""
+        ...
+
+
+class Supervisor(_ToldOfReloads, Protocol):
+    """Whom the daemon tells how it is: systemd, or nobody."""
+
+    def status(self, text: str) -> bool:
+        """Say in one line how things are."""
         ...
 
     def stopping(self, status: str = "") -> bool:
@@ -120,7 +124,8 @@ async def live(service: Service, supervisor: Supervisor, watchdog_seconds: float
     greeting = asyncio.ensure_future(_greet(service, supervisor))
     try:
         while (order := await orders.next()) is not signal.SIGTERM:
-            await _obey(order, service, supervisor)
+            # A supervisor that still waits for READY=1 would take the end of a reload for that of the start.
+            await orders.unless_told_to_end(_obey(order, service, supervisor if greeting.done() else _Nobody()))
     finally:
         greeting.cancel()
         supervisor.stopping("ending")
@@ -136,7 +141,7 @@ async def _greet(service: Service, supervisor: Supervisor) -> None:
     supervisor.ready(service.summary())
 
 
-async def _obey(order: signal.Signals, service: Service, supervisor: Supervisor) -> None:
+async def _obey(order: signal.Signals, service: Service, supervisor: _ToldOfReloads) -> None:
     """Carry out an order. Whatever comes of it, what is served is served on."""
     if order is signal.SIGHUP:
         supervisor.reloading(time.monotonic(), "reading the configuration again")
@@ -154,11 +159,24 @@ async def _obey(order: signal.Signals, service: Service, supervisor: Supervisor)
         supervisor.ready(service.summary())
 
 
+class _Nobody:
+    """A supervisor that is told of no reload."""
+
+    def ready(self, status: str = "") -> bool:
+        del status
+        return False
+
+    def reloading(self, monotonic: float, status: str = "") -> bool:
+        del monotonic, status
+        return False
+
+
 class _Orders:
     """Signals, in the order in which they came."""
 
     def __init__(self) -> None:
         self._queue: asyncio.Queue[signal.Signals] = asyncio.Queue()
+        self._is_ending = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number, order in (
             (signal.SIGTERM, signal.SIGTERM),
@@ -166,7 +184,21 @@ class _Orders:
             (signal.SIGHUP, signal.SIGHUP),
             (signal.SIGUSR1, signal.SIGUSR1),
         ):
-            loop.add_signal_handler(number, self._queue.put_nowait, order)
+            loop.add_signal_handler(number, self._take, order)
+
+    def _take(self, order: signal.Signals) -> None:
+        self._queue.put_nowait(order)
+        if order is signal.SIGTERM:
+            self._is_ending.set()
+
+    async def unless_told_to_end(self, work: Coroutine[object, object, None]) -> None:
+        """Wait for a piece of work, but not once the end was ordered: a file system may hang under a reload."""
+        working, ending = asyncio.ensure_future(work), asyncio.ensure_future(self._is_ending.wait())
+        await asyncio.wait((working, ending), return_when=asyncio.FIRST_COMPLETED)
+        ending.cancel()
+        if not working.done():
+            working.cancel()
+            await asyncio.wait((working,))
 
     async def next(self) -> signal.Signals:
         return await self._queue.get()

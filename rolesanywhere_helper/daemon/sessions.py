@@ -7,6 +7,7 @@ at. So nothing torn and nothing expired can leave, whatever a child, a file or a
 from __future__ import annotations
 
 import logging
+import math
 from typing import TYPE_CHECKING
 
 from rolesanywhere_helper.daemon.schedule import Moment, Schedule
@@ -21,15 +22,17 @@ from rolesanywhere_helper.frozen import dataclass
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from rolesanywhere_helper.domain.arn import Arn
     from rolesanywhere_helper.domain.credentials import Credentials
     from rolesanywhere_helper.domain.ports import CredentialStore, Randomness
     from rolesanywhere_helper.domain.serving import AccessPolicy, BootClock
-    from rolesanywhere_helper.domain.session import SessionSpec
     from rolesanywhere_helper.protocol.mint_exchange import Answer, Question
 
 # SigV4's tolerance, and ours for an expiration.
 TOLERANCE_SECONDS = 300
-_log = logging.getLogger(__name__)
+# Told apart, for who tells of an attempt in another way.
+ATTEMPTS_LOG = f"{__name__}.attempts"
+_log, _attempts_log = logging.getLogger(__name__), logging.getLogger(ATTEMPTS_LOG)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +50,8 @@ class DaemonSession:
 
     Args:
         name: Its name in the configuration.
-        spec: What is asked for.
+        role_arn: The role whose credentials are handed out.
+        duration_seconds: How long a session is asked for.
         question: What a child is told.
         policy: Who may be given it.
         region: The answer of ``placement/region``.
@@ -64,7 +68,8 @@ class DaemonSession:
         self,
         *,
         name: str,
-        spec: SessionSpec,
+        role_arn: Arn,
+        duration_seconds: int,
         question: Question,
         policy: AccessPolicy,
         region: str | None,
@@ -74,7 +79,8 @@ class DaemonSession:
         boot_id: str | None = None,
         start_jitter_seconds: float = 0.0,
     ) -> None:
-        self.spec = spec
+        self.role_arn = role_arn
+        self._duration_seconds = duration_seconds
         self.question = question
         self._name = name
         self._policy = policy
@@ -90,6 +96,7 @@ class DaemonSession:
         self._unsaved: StoredSet | StoredFailure | None = None
         self._status = _Told()
         self._was_usable = False
+        self._pushed_at: float | None = None
 
     # What the outlets see
 
@@ -101,7 +108,7 @@ class DaemonSession:
     @property
     def role_name(self) -> str:
         """The last part of the role's ARN."""
-        return self.spec.role_arn.resource.rpartition("/")[2]
+        return self.role_arn.resource.rpartition("/")[2]
 
     @property
     def region(self) -> str | None:
@@ -130,6 +137,7 @@ class DaemonSession:
             last_attempt_at=told.last_attempt_at,
             last_success_at=told.last_success_at,
             last_error=None if error is None else (error.code, error.what, error.hint),
+            certificate_not_before=told.certificate_not_before,
             certificate_not_after=told.certificate_not_after,
             clock_skew_seconds=told.clock_skew_seconds,
             attempts=told.attempts,
@@ -148,7 +156,7 @@ class DaemonSession:
 
         Call it after :meth:`start`.
         """
-        if old.spec.role_arn == self.spec.role_arn and self._held is None:
+        if old.role_arn == self.role_arn and self._held is None:
             self._held, self._was_usable = old._held, old._was_usable
 
     # The way of an attempt, called by the refresher
@@ -183,9 +191,26 @@ class DaemonSession:
         self._tell_of_the_end()
         return self._schedule.seconds_left(moment)
 
+    def seconds_to_end(self) -> float:
+        """Return the seconds until the set at hand ends by the first of both clocks; infinity without one."""
+        held = self.current()
+        if held is None:
+            return math.inf
+        moment = self._moment()
+        return min(held.credentials.expires_at - moment.now, held.ends_at - moment.boottime)
+
     def identity_changed(self) -> None:
         """Know that certificate or key have changed: they are tried at once, and what is valid is handed out on."""
         self._schedule.change(self._moment())
+
+    def identity_pushed(self) -> None:
+        """Know that there is a new identity under the same name: what was made before is used, but no longer fresh.
+
+        A cached set is found by the content of certificates. Where there is none to be read, as of a Workload API, a
+        set of the old identity lies in the same place as one of the new.
+        """
+        self._pushed_at = self._clock.now()
+        self.identity_changed()
 
     def begin(self) -> None:
         """Begin an attempt."""
@@ -204,7 +229,7 @@ class DaemonSession:
             return None
         moment = self._moment()
         found = self._from_cache(opened.store, moment)
-        if found is not None and self._is_fresh(found, moment):
+        if found is not None and self._is_fresh(found, moment) and not self._is_of_before(found):
             return found
         opened.store.save_attempt(self._clock.now())
         self._key_at_begin = opened.key
@@ -287,17 +312,18 @@ class DaemonSession:
         is_fresh = judge(found.credentials, found.due_at, moment.now) is Freshness.FRESH
         return is_fresh and moment.boottime < _due_on_boottime(known)
 
+    def _is_of_before(self, found: HeldSet) -> bool:
+        return self._pushed_at is not None and found.credentials.issued_at < self._pushed_at
+
     def _objection(self, made: Credentials, moment: Moment) -> HelperError | None:
         """Say what is wrong with a new set, which a child should not have let through (promises 47, 66)."""
         left = made.expires_at - moment.now
-        if made.role_arn != str(self.spec.role_arn):
+        if made.role_arn != str(self.role_arn):
             return WrongRoleError("the process that makes the session made one for another role")
         if left <= 0:
             return BadExpirationError("the credentials had expired before they arrived")
-        if left > self.spec.duration_seconds + TOLERANCE_SECONDS:
-            return BadExpirationError(
-                f"asked for {self.spec.duration_seconds} s, but the credentials last {left:.0f} s"
-            )
+        if left > self._duration_seconds + TOLERANCE_SECONDS:
+            return BadExpirationError(f"asked for {self._duration_seconds} s, but the credentials last {left:.0f} s")
         usable = self.current()
         is_worse = usable is not None and made.expires_at <= usable.credentials.expires_at
         if is_worse and left < SHORTEST_SECONDS - TOLERANCE_SECONDS:
@@ -312,7 +338,7 @@ class DaemonSession:
         is_new = self._status.failed(error)
         self._schedule.failed(moment, error, left, answer.not_before)
         self._unsaved = StoredFailure(moment.now, moment.now + remember_seconds(error), error)
-        _log.log(
+        _attempts_log.log(
             logging.WARNING if is_new else logging.INFO,
             "session %s: %s (%s); %s, tried again in %.0f s",
             self._name,
@@ -358,6 +384,7 @@ class _Told:
         self.last_attempt_at: float | None = None
         self.last_success_at: float | None = None
         self.last_error: HelperError | None = None
+        self.certificate_not_before: int | None = None
         self.certificate_not_after: int | None = None
         self.clock_skew_seconds: float | None = None
         self.attempts = 0
@@ -378,7 +405,7 @@ class _Told:
         self.last_mint_seconds = moment.boottime - self._began
         # What one attempt could not learn is as it was.
         if answer.not_after is not None:
-            self.certificate_not_after = answer.not_after
+            self.certificate_not_before, self.certificate_not_after = answer.not_before, answer.not_after
         if answer.clock_skew_seconds is not None:
             self.clock_skew_seconds = answer.clock_skew_seconds
 

@@ -49,14 +49,19 @@ _log = logging.getLogger(__name__)
 _Sight = tuple[str | int, ...]
 # A directory (without symbolic links in its path) → the paths in it whose events matter.
 Places = dict[str, set[str]]
+_EVERYTHING = "*"  # among them: no absolute path
 
 
 @dataclass(frozen=True, slots=True)
 class FileToWatch:
-    """A file by its absolute path. ``is_private_key``: its content is never read."""
+    """A file by its absolute path. ``is_private_key``: its content is never read.
+
+    ``is_directory``: every file in a directory, with those that come to it; keys may be among them, so none is read.
+    """
 
     path: str
     is_private_key: bool = False
+    is_directory: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +69,15 @@ class Rhythm:
     """How often to look, in seconds.
 
     ``poll`` is the longest pause between two looks, ``eager`` that during the ``eager_for`` seconds after a change,
-    ``settle`` how long after an event to look, so that a burst of events is one look.
+    ``settle`` how long after an event to look, so that a burst of events is one look. ``mend`` is how long to do
+    without events before they are asked for again, once they could not be had.
     """
 
     poll: float = 30.0
     eager: float = 1.0
     eager_for: float = 60.0
     settle: float = 0.2
+    mend: float = 300.0
 
     def pause(self, since_change: float | None) -> float:
         """Return how long to wait for an event, ``since_change`` seconds after the last change (None: never)."""
@@ -93,6 +100,7 @@ class WatchedFiles:
         self._files = {name: tuple(sorted({file.path for file in of_name})) for name, of_name in files.items()}
         self._keys = sorted({file.path for of_name in files.values() for file in of_name if file.is_private_key})
         self._paths = sorted({path for paths in self._files.values() for path in paths})
+        self._directories = {file.path for of_name in files.values() for file in of_name if file.is_directory}
         self._seen: dict[str, _Sight] = {}
         self.look()
 
@@ -111,17 +119,25 @@ class WatchedFiles:
         for path in self._paths:
             for directory, entry in _way(path):
                 found.setdefault(directory, set()).add(entry)
+        for path in self._directories:
+            for directory, entry in _ways_into(path):
+                found.setdefault(directory, set()).add(entry)
         return found
 
     def _has_changed(self, path: str, private: set[tuple[int, int]]) -> bool:
         try:
-            sight = _status(path) if path in self._keys else _content(path, private)
+            sight = self._sight(path, private)
         except (OSError, ValueError):  # not there, not for us, or (ValueError) no path at all
             return False
         if sight is None or sight == self._seen.get(path):
             return False
         self._seen[path] = sight
         return True
+
+    def _sight(self, path: str, private: set[tuple[int, int]]) -> _Sight | None:
+        if path in self._directories:
+            return _entries(path)
+        return _status(path) if path in self._keys else _content(path, private)
 
 
 class Watcher:
@@ -158,7 +174,7 @@ class Watcher:
             self._thread.join(_CLOSE_SECONDS)
 
     def _run(self) -> None:
-        events = _Events(self._stirred.set)
+        events = _Events(self._stirred.set, self._rhythm.mend)
         try:
             while not self._closing.is_set():
                 self._look(events)
@@ -192,27 +208,37 @@ class Watcher:
 
 
 class _Events:
-    """watchdog's events, as long as there are any. Used by one thread; ``stir`` is called from others."""
+    """watchdog's events, as long as there are any. Used by one thread; ``stir`` is called from others.
 
-    def __init__(self, stir: Callable[[], object]) -> None:
+    What is used up (inotify's limits, descriptors, threads) may be there again later: it is tried again now and then.
+    """
+
+    def __init__(self, stir: Callable[[], object], mend_seconds: float) -> None:
         self._stir = stir
+        self._mend_seconds = mend_seconds
         self._places: Places = {}
         self._watches: dict[str, tuple[ObservedWatch, tuple[int, int]]] = {}
         self._observer: BaseObserver | None = None
-        self._is_broken = False
+        self._broken_at: float | None = None
 
     def listen_at(self, places: Places) -> bool:
         """Listen at these places and no others; return whether what was listened to before was something else."""
-        if self._is_broken:
+        was_broken = self._broken_at is not None
+        if self._broken_at is not None and time.monotonic() - self._broken_at < self._mend_seconds:
             return False
         is_new, self._places = places != self._places, places
         try:
-            return self._follow(places) or is_new
+            has_moved = self._follow(places)
         except Exception as error:  # noqa: BLE001 - inotify, libc, threads: whatever it was, polling does without it
-            _log.warning("changes of files are found by polling only: %s", error)
-            self._is_broken = True
+            level = logging.DEBUG if was_broken else logging.WARNING
+            _log.log(level, "changes of files are found by polling only: %s", error)
+            self._broken_at = time.monotonic()
             self.close()
             return False
+        if was_broken:
+            _log.info("changes of files are told at once again")
+            self._broken_at = None
+        return has_moved or is_new or was_broken
 
     def close(self) -> None:
         """Stop listening."""
@@ -271,7 +297,7 @@ class _Events:
     def happened(self, directory: str, *paths: str) -> None:
         """Take an event: the directory may be full of files that are none of our business."""
         ours = self._places.get(directory, ())
-        if any(path in ours or path == directory for path in paths):
+        if _EVERYTHING in ours or any(path in ours or path == directory for path in paths):
             self._stir()
 
 
@@ -313,6 +339,33 @@ def _way(path: str) -> Iterator[tuple[str, str]]:
         else:
             yield here, child
             return
+
+
+def _ways_into(path: str) -> Iterator[tuple[str, str]]:
+    """Walk to every file of a directory as :func:`_way` does, and say that whatever happens in it matters."""
+    try:
+        names = os.listdir(path)  # noqa: PTH208 - as below
+    except (OSError, ValueError):
+        return
+    yield os.path.realpath(path), _EVERYTHING
+    for name in names:
+        yield from _way(f"{path}/{name}")
+
+
+def _entries(path: str) -> _Sight:
+    """Return the names of the plain files in a directory, with what ``stat`` says of each.
+
+    Raises:
+        OSError: it cannot be listed.
+
+    """
+    found: list[str | int] = ["entries"]
+    with os.scandir(path) as entries:
+        for entry in sorted(entries, key=lambda entry: entry.name):
+            with suppress(OSError):  # a link to nowhere
+                status = _judged_by_status(entry.stat())
+                found += [] if status is None else [entry.name, *status]
+    return tuple(found)
 
 
 def _parts(path: str) -> list[str]:

@@ -13,7 +13,7 @@ import stat
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from rolesanywhere_helper.errors import ConfigurationError, UsageError
+from rolesanywhere_helper.errors import ConfigurationError, NotYetError, UsageError
 from rolesanywhere_helper.frozen import dataclass
 from rolesanywhere_helper.system.address_owner import process_owner, tcp_owner
 from rolesanywhere_helper.system.peers import peer_credentials
@@ -43,8 +43,9 @@ def bind_tcp(host: str, port: int) -> socket.socket:
     """Listen on an IP literal (an IPv6 one is IPv6 only); port 0 picks a free one.
 
     Raises:
-        UsageError: the address is no IP literal, is not this machine's, or may not be bound by this user.
+        UsageError: the address is no IP literal, or may not be bound by this user.
         ConfigurationError: the address is in use; the error names by whom, as far as this user may know.
+        NotYetError: the address is not this machine's now.
 
     """
     family, packed = _parse(host)
@@ -227,9 +228,10 @@ def _why_no_tcp(error: OSError, address: str, packed: bytes, port: int) -> Usage
                 return _in_use(address, None, f"sudo ss -ltnp 'sport = :{port}' shows by whom; or choose another port")
             return _in_use(address, str(owner), "stop it, or choose another port")
         case errno.EADDRNOTAVAIL:
-            return UsageError(
+            return NotYetError(
                 f"cannot listen on {address}: this machine does not have the address",
-                "configure it first (ip address add …), or listen on 127.0.0.1",
+                "configure it first (ip address add …), let systemd pass the socket (ListenStream=, FreeBind=yes), or "
+                "listen on 127.0.0.1",
             )
         case errno.EACCES | errno.EPERM:
             return UsageError(

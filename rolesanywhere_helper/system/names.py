@@ -12,7 +12,7 @@ import pwd
 from typing import TYPE_CHECKING
 
 from rolesanywhere_helper.domain.serving import AccessPolicy
-from rolesanywhere_helper.errors import ConfigurationError
+from rolesanywhere_helper.errors import NotYetError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,7 +30,7 @@ def resolve_policy(users: Iterable[str], groups: Iterable[str], own_uid: int) ->
     has a name or not. ``"*"`` among the users is everybody.
 
     Raises:
-        ConfigurationError: a name is unknown on this machine.
+        NotYetError: a name is unknown on this machine.
 
     """
     users, groups = tuple(users), tuple(groups)
@@ -61,7 +61,7 @@ def _group_number(name: str) -> int:
 def _number(name: str, kind: str, key: str, listing: str) -> int:
     if name.isascii() and name.isdecimal() and len(name) <= len(str(_NO_ID)) and int(name) < _NO_ID:
         return int(name)
-    raise ConfigurationError(
+    raise NotYetError(
         f"{key} names the {kind} {name!a}, which this machine does not know",
         f"check the spelling ({listing} shows the {kind}s), or start after the service that knows it (sssd, winbind …)",
     )

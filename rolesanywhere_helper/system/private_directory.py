@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import stat
 from contextlib import suppress
 from typing import TYPE_CHECKING, Self
@@ -89,7 +88,7 @@ class PrivateDirectory:
             OSError: it could not be written; the old content stands.
 
         """
-        temporary = f"{_TEMPORARY}{name}-{os.getpid()}-{secrets.token_hex(4)}"
+        temporary = f"{_TEMPORARY}{name}-{os.getpid()}-{os.urandom(4).hex()}"
         descriptor = self.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
         try:
             with os.fdopen(descriptor, "wb") as file:

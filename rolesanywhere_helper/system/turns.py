@@ -58,7 +58,7 @@ class Turns:
         for index in range(_LOCKS):
             name = f"{self._name}.lock" + (f".{index}" if index else "")
             descriptor = self._directory.open(name, os.O_RDWR | os.O_CREAT)
-            if _lock(descriptor):
+            if try_lock(descriptor):
                 os.ftruncate(descriptor, 0)
                 os.pwrite(descriptor, b"%.3f %d" % (self._clock.monotonic() + seconds, os.getpid()), 0)
                 return descriptor
@@ -91,7 +91,8 @@ def _give_back(descriptor: int) -> None:
     os.close(descriptor)
 
 
-def _lock(descriptor: int) -> bool:
+def try_lock(descriptor: int) -> bool:
+    """Lock an open file for this process alone, without waiting; tell whether that is so now."""
     import fcntl  # noqa: PLC0415 - not everywhere; where it is missing there is no cache on disk either
 
     try:

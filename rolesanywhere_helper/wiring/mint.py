@@ -8,28 +8,35 @@ from __future__ import annotations
 
 import logging
 import os
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rolesanywhere_helper import fastpath
 from rolesanywhere_helper.broker import Broker
-from rolesanywhere_helper.errors import HelperError, IdentityError, UnsafeFileError
+from rolesanywhere_helper.domain.freshness import final_seconds
+from rolesanywhere_helper.domain.identity_reference import scheme_of
+from rolesanywhere_helper.errors import AgentError, HelperError
+from rolesanywhere_helper.frozen import dataclass, replace
 from rolesanywhere_helper.system.clocks import SystemClock, SystemRandomness
+from rolesanywhere_helper.system.references import References
 from rolesanywhere_helper.wiring.place import key_of, open_directory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from rolesanywhere_helper.config.settings import LoadedSettings, SessionSettings
     from rolesanywhere_helper.domain.credentials import Credentials
-    from rolesanywhere_helper.domain.ports import Identity, Minter, Transport
+    from rolesanywhere_helper.domain.ports import CredentialStore, Identity, Minter, Transport
     from rolesanywhere_helper.system.private_directory import PrivateDirectory
 
 # In total, for everything that one session takes (promise 58); what is left of it after the imports is the minter's.
 MINT_SECONDS = 15.0
 # The start of Python and its end, outside of what can be measured here.
 _AROUND_SECONDS = 0.5
+# What only reading it again tells of: the fast path looks at files.
+_LONG_WAY = frozenset({"env", "fd", "command", "credential"})
 _log = logging.getLogger(__name__)
 
 
@@ -66,101 +73,220 @@ class Session:
             from rolesanywhere_helper.cache.disk import save_route  # noqa: PLC0415 - imports json
 
             identity = self._loaded.settings.identity
-            consulted = [file.path for file in self._loaded.consulted]
+            named = [each for each in (identity.certificate, identity.intermediates) if each]
+            # Whether a variable, a command, a descriptor or a directory still says the same, only the long way tells.
+            if identity.certificate_directory is not None or any(scheme_of(each) in _LONG_WAY for each in named):
+                return
+            # A route's name is a hash of the command line and variables: a PIN in them could be found by trying all.
+            if any(name == "pkcs11-pin" and source.text is not None for name, source in identity.secrets):
+                return
             bundle = self._loaded.settings.connection.ca_bundle
-            files = [*consulted, identity.certificate, *(path for path in (identity.intermediates, bundle) if path)]
+            files = [file.path for file in self._loaded.consulted]
+            files += [each for each in (*named, bundle) if each and scheme_of(each) is None]
             paths = [os.fsencode(os.path.abspath(path)) for path in files]  # noqa: PTH100 - links stay links
             save_route(self._cache.directory, self._cache.key, arguments, paths)
 
 
 @contextmanager
-def open_session(loaded: LoadedSettings, arguments: Sequence[str], *, in_gitlab_ci: bool = False) -> Iterator[Session]:
-    """Join the parts of one session. ``arguments`` is the command line that a renewal in the background runs again."""
-    minter: Minter = _LazyMinter(loaded.settings, in_gitlab_ci=in_gitlab_ci)
-    if loaded.agent_socket is not None and loaded.settings.name is not None:
-        minter = _AgentFirst(loaded.agent_socket, loaded.settings.name, str(loaded.settings.spec.role_arn), minter)
-    key = key_of(loaded.settings) if loaded.settings.use_cache else None
-    directory = None if key is None else open_directory(loaded.cache_directory)
-    if key is None or directory is None:
-        yield Session(loaded, minter, None)
-        return
-    with directory:
-        yield Session(loaded, minter, _Cache(directory, key, loaded.settings, minter, arguments))
+def open_session(
+    loaded: LoadedSettings, arguments: Sequence[str] | None, *, in_gitlab_ci: bool = False, is_final: bool = False
+) -> Iterator[Session]:
+    """Join the parts of one session.
+
+    ``arguments`` is the command line that a renewal in the background runs again: one of ``credential-process``. None
+    is for a program of somebody else: it starts no process, and asks nobody at the terminal.
+    ``is_final`` is for what cannot be renewed where it goes: a set with less than half of its length left is then used
+    only if no newer one can be had (promise 83).
+    """
+    least_seconds = final_seconds(loaded.settings.duration_seconds) if is_final else 0
+    references = References(os.environ)
+    with ExitStack() as opened:
+        minter = _minter(loaded, references, opened, arguments, in_gitlab_ci=in_gitlab_ci)
+        if loaded.agent_socket is not None and loaded.settings.name is not None:
+            role = str(loaded.settings.role_arn)
+            minter = _AgentFirst(loaded.agent_socket, loaded.settings.name, role, minter, least_seconds)
+        key = key_of(loaded.settings, references) if loaded.settings.use_cache else None
+        directory = None if key is None else open_directory(loaded.cache_directory)
+        if key is None or directory is None:
+            yield Session(loaded, minter, None)
+            return
+        from rolesanywhere_helper.cache.disk import DiskStore  # noqa: PLC0415 - not needed without a cache
+
+        opened.enter_context(directory)
+        renew = _renew_nothing if arguments is None else partial(_renew_in_background, directory, key, arguments)
+        store = DiskStore(directory, key, str(loaded.settings.role_arn), SystemClock())
+        broker = _broker(store, minter, loaded.settings, renew, least_seconds)
+        yield Session(loaded, minter, _Cache(directory, key, broker))
 
 
+def _renew_in_background(directory: PrivateDirectory, key: str, arguments: Sequence[str]) -> None:
+    fastpath.start_renewal(os.fsencode(directory.path), key.encode(), arguments, SystemClock().now())
+
+
+def _renew_nothing() -> None:
+    """Leave a set that is due to whoever wants the next one."""
+
+
+def _minter(
+    loaded: LoadedSettings,
+    references: References,
+    opened: ExitStack,
+    arguments: Sequence[str] | None,
+    *,
+    in_gitlab_ci: bool,
+) -> Minter:
+    """Return what makes the session: with certificate and key, or going on from another session's role."""
+    source = loaded.settings.source
+    if source is None:
+        return _LazyMinter(
+            loaded.settings,
+            references,
+            cache_directory=loaded.cache_directory,
+            in_gitlab_ci=in_gitlab_ci,
+            may_ask=arguments is not None,
+        )
+    from rolesanywhere_helper.wiring.hops import hop_minter  # noqa: PLC0415 - only where there is one
+
+    # Each has its own place in the cache; the one before is renewed when the next one is.
+    first = replace(loaded, settings=source, agent_socket=loaded.source_agent_socket)
+    before = opened.enter_context(open_session(first, arguments, in_gitlab_ci=in_gitlab_ci))
+    return hop_minter(loaded.settings.hops[-1], before, loaded.settings.connection, MINT_SECONDS - _AROUND_SECONDS)
+
+
+@dataclass(frozen=True, slots=True)
 class _Cache:
     """The session's place in the cache directory, and the broker over it."""
 
-    def __init__(
-        self,
-        directory: PrivateDirectory,
-        key: str,
-        settings: SessionSettings,
-        minter: Minter,
-        arguments: Sequence[str],
-    ) -> None:
-        from rolesanywhere_helper.cache.disk import DiskStore  # noqa: PLC0415 - not needed without a cache
+    directory: PrivateDirectory
+    key: str
+    broker: Broker
 
-        self.directory = directory
-        self.key = key
-        clock = SystemClock()
 
-        def renew_in_background() -> None:
-            fastpath.start_renewal(os.fsencode(directory.path), key.encode(), arguments, clock.now())
-
-        self.broker = Broker(
-            store=DiskStore(directory, key, str(settings.spec.role_arn), clock),
-            minter=minter,
-            mint_seconds=MINT_SECONDS,
-            renew_in_background=renew_in_background,
-            clock=clock,
-            randomness=SystemRandomness(),
-        )
+def _broker(
+    store: CredentialStore,
+    minter: Minter,
+    settings: SessionSettings,
+    renew_in_background: Callable[[], None],
+    least_seconds: int,
+) -> Broker:
+    return Broker(
+        store=store,
+        minter=minter,
+        # One after the other: each session of a chain has its own time.
+        mint_seconds=MINT_SECONDS * (1 + len(settings.hops)),
+        renew_in_background=renew_in_background,
+        clock=SystemClock(),
+        randomness=SystemRandomness(),
+        least_seconds=least_seconds,
+    )
 
 
 class _AgentFirst:
-    """A minter that asks the daemon of this machine first: its user may read the key, and we need not."""
+    """A minter that asks the daemon of this machine first: its user may read the key, and we need not.
 
-    def __init__(self, socket: str, session: str, role_arn: str, minter: Minter) -> None:
+    What the daemon holds may be older than what is asked for here: then a set of our own is tried.
+    """
+
+    def __init__(self, socket: str, session: str, role_arn: str, minter: Minter, least_seconds: int) -> None:
         self._socket = socket
         self._session = session
         self._role_arn = role_arn
         self._minter = minter
+        self._least_seconds = least_seconds
 
     def mint(self) -> Credentials:
         from rolesanywhere_helper.vend.agent_client import AgentSocket, ask  # noqa: PLC0415 - only where there is one
 
         try:
             found = ask(AgentSocket(self._socket, is_named=True), self._session, self._role_arn, SystemClock())
-        except HelperError as refusal:
+        except AgentError as refusal:
             return self._mint_ourselves(refusal)
-        return self._minter.mint() if found is None else found
+        if found is None:
+            return self._mint_alone()
+        return self._mint_if_low(found)
 
-    def _mint_ourselves(self, refusal: HelperError) -> Credentials:
+    def _mint_if_low(self, found: Credentials) -> Credentials:
+        if found.expires_at - SystemClock().now() > self._least_seconds:
+            return found
         try:
             return self._minter.mint()
-        except (IdentityError, UnsafeFileError):
-            # Who may not read the key wants to know why the daemon said no.
-            raise refusal from None
+        except HelperError as error:
+            _log.info("the daemon's credentials are used, though less than half is left of them: %s", error)
+            return found
+
+    def _mint_ourselves(self, refusal: AgentError) -> Credentials:
+        from rolesanywhere_helper.vend.agent_client import why_there_is_none  # noqa: PLC0415 - only where there is one
+
+        try:
+            made = self._minter.mint()
+        except HelperError as error:
+            raise why_there_is_none(error, refusal, self._socket) from None
+        _log.warning("%s (%s)", refusal.what, refusal.hint)
+        return made
+
+    def _mint_alone(self) -> Credentials:
+        from rolesanywhere_helper.vend.agent_client import why_there_is_none  # noqa: PLC0415 - as above
+
+        try:
+            return self._minter.mint()
+        except HelperError as error:
+            raise why_there_is_none(error, None, self._socket) from None
 
 
 class _LazyMinter:
-    """A minter that imports what it takes when it is first asked."""
+    """A minter that imports what it takes when it is first asked; somebody at the terminal may be asked for secrets."""
 
-    def __init__(self, settings: SessionSettings, *, in_gitlab_ci: bool) -> None:
+    def __init__(
+        self,
+        settings: SessionSettings,
+        references: References,
+        *,
+        cache_directory: str | None,
+        in_gitlab_ci: bool,
+        may_ask: bool,
+    ) -> None:
         self._settings = settings
+        self._references = references
+        self._cache_directory = cache_directory
         self._in_gitlab_ci = in_gitlab_ci
+        self._may_ask = may_ask
 
     def mint(self) -> Credentials:
-        clock = SystemClock()
-        ends_at = clock.monotonic() + MINT_SECONDS - _AROUND_SECONDS
-        return session_minter(self._settings, self._load_identity, transport_for(self._settings), ends_at).mint()
+        from rolesanywhere_helper.system.terminal import ask_secret  # noqa: PLC0415 - only when minting
+        from rolesanywhere_helper.wiring.access import (  # noqa: PLC0415 - as above
+            asking,
+            question_for,
+            secrets_to_ask,
+        )
 
-    def _load_identity(self) -> Identity:
+        if not self._may_ask:
+            return self._mint_with({})
+        asked: dict[str, str] = {}
+        for name in secrets_to_ask(self._settings.identity):
+            typed = ask_secret(question_for(name))
+            if typed is not None:
+                asked[name] = typed
+        return asking(self._mint_with, ask_secret, asked)
+
+    def _mint_with(self, secrets: Mapping[str, str]) -> Credentials:
+        # Who types has the time that it takes: only what follows counts.
+        ends_at = SystemClock().monotonic() + MINT_SECONDS - _AROUND_SECONDS
+        return session_minter(
+            self._settings, lambda: self._load_identity(secrets), transport_for(self._settings), ends_at
+        ).mint()
+
+    def _load_identity(self, secrets: Mapping[str, str]) -> Identity:
         from rolesanywhere_helper.identity import registry  # noqa: PLC0415 - imports cryptography
+        from rolesanywhere_helper.wiring.access import open_access  # noqa: PLC0415 - as above
 
-        now = SystemClock().now()
-        loaded = registry.load(self._settings.identity, now=now, in_gitlab_ci=self._in_gitlab_ci)
+        access = open_access(
+            os.environ,
+            secrets=secrets,
+            references=self._references,
+            cache_directory=self._cache_directory,
+            in_gitlab_ci=self._in_gitlab_ci,
+        )
+        loaded = registry.load(self._settings.identity, now=SystemClock().now(), access=access)
         for warning in loaded.warnings:
             _log.warning("%s", warning)
         return loaded.identity

@@ -6,7 +6,6 @@ import asyncio
 import json
 import logging
 import os
-import secrets
 import socket
 import stat
 import time
@@ -25,7 +24,7 @@ from rolesanywhere_helper.protocol.status import DaemonStatus
 from rolesanywhere_helper.protocol.status import render as render_status
 from rolesanywhere_helper.system.listeners import bind_tcp, bind_unix
 from rolesanywhere_helper.system.peers import Peers
-from rolesanywhere_helper.system.token_files import new_token, read_token, write_token
+from rolesanywhere_helper.system.token_files import StagedToken, new_token, read_token, stage_token, write_token
 from rolesanywhere_helper.vend.http.edge import Edge
 from rolesanywhere_helper.vend.http.rules import Capacity, EdgeRules
 
@@ -42,7 +41,11 @@ if TYPE_CHECKING:
 
 # Files, children and pipes (64), and as many connections as the edge turns away at once.
 _OTHER_DESCRIPTORS = 128
+# A request in flight may take so long, when its listener is closed by a reload.
+_DRAIN_SECONDS = 4.0
 _log = logging.getLogger(__name__)
+
+_EdgeKey = tuple[str, EdgeRules, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,11 @@ class _Plan:
     make: Callable[[], tuple[socket.socket, ...]]
     route: Route
     rules: EdgeRules
+
+    @property
+    def edge_key(self) -> _EdgeKey:
+        """What an edge must have in common with the one before a reload to be the same."""
+        return self.key, self.rules, self.route.outlet
 
 
 class _TokenHolder:
@@ -69,8 +77,8 @@ class _TokenHolder:
             raise LookupError(self.path)
         return self.tokens
 
-    def set_up(self) -> None:
-        """Take over the token in the file, or write one.
+    def stage(self) -> StagedToken | None:
+        """Take over the token in the file, or write one beside it; None if the file is as it should be.
 
         Raises:
             ConfigurationError: the group is not known, or the file cannot be written.
@@ -78,10 +86,12 @@ class _TokenHolder:
         """
         found = read_token(self.path, self.group)
         if self.tokens is not None and self.tokens.current == found:
-            return
+            return None
         token = found or new_token()
-        write_token(self.path, token, self.group)
+        staged = stage_token(self.path, token, self.group)
+        # An open endpoint accepts one more for now, also if the file should stay as it is.
         self.tokens = ContainerTokens(token) if self.tokens is None else self.tokens.rotated(token)
+        return staged
 
     def rotate(self) -> None:
         """Write a new token; the one before is accepted until the next rotation.
@@ -93,6 +103,44 @@ class _TokenHolder:
         token = new_token()
         write_token(self.path, token, self.group)
         self.tokens = self.get().rotated(token)
+
+
+class _Opening:
+    """What a new configuration takes and can be refused: all of it is let go of then.
+
+    ``sockets`` are those that listen, by the plan's key, ``doors`` copies of them for the edges that are new.
+    """
+
+    def __init__(self) -> None:
+        self.sockets: dict[str, tuple[socket.socket, ...]] = {}
+        self.doors: dict[_EdgeKey, list[socket.socket]] = {}
+        self._staged: list[StagedToken] = []
+
+    def open(self, plan: _Plan, known: tuple[socket.socket, ...] | None, *, has_edge: bool) -> None:
+        if plan.key not in self.sockets:
+            self.sockets[plan.key] = known or plan.make()
+        if not has_edge and plan.edge_key not in self.doors:
+            doors = self.doors[plan.edge_key] = []
+            for each in self.sockets[plan.key]:
+                doors.append(each.dup())  # noqa: PERF401 - without descriptors left, those before must be known
+
+    def stage(self, holder: _TokenHolder) -> None:
+        staged = holder.stage()
+        if staged is not None:
+            self._staged.append(staged)
+
+    def commit(self) -> None:
+        while self._staged:
+            self._staged[-1].commit()
+            self._staged.pop()
+
+    def undo(self, before: Mapping[str, tuple[socket.socket, ...]]) -> None:
+        for token in self._staged:
+            token.discard()
+        for group in self.doors.values():
+            for each in group:
+                each.close()
+        _close(self.sockets, but=before)
 
 
 class Outlets:
@@ -108,7 +156,7 @@ class Outlets:
         self._peers = Peers(namespace)
         self._capacity = _capacity()
         self._sockets: dict[str, tuple[socket.socket, ...]] = {}
-        self._edges: dict[tuple[str, EdgeRules, str], Edge] = {}
+        self._edges: dict[_EdgeKey, Edge] = {}
         self._holders: dict[str, _TokenHolder] = {}
         self._addresses: dict[str, object] = {}
         self._draining: set[asyncio.Task[None]] = set()
@@ -129,22 +177,24 @@ class Outlets:
         """
         holders = {each.name: self._holder(each) for each in settings.containers}
         plans = list(self._plans(settings, views, token_key, sessions, holders))
-        sockets: dict[str, tuple[socket.socket, ...]] = {}
+        opening = _Opening()
         try:
             for plan in plans:
-                if plan.key not in sockets:
-                    sockets[plan.key] = self._sockets.get(plan.key) or plan.make()
+                opening.open(plan, self._sockets.get(plan.key), has_edge=plan.edge_key in self._edges)
             for holder in holders.values():
-                holder.set_up()
+                opening.stage(holder)
+            opening.commit()
         except BaseException:
-            _close(sockets, but=self._sockets)
+            opening.undo(self._sockets)
             raise
-        edges = {(plan.key, plan.rules, plan.route.outlet): self._edge(plan, sockets[plan.key]) for plan in plans}
+        edges: dict[_EdgeKey, Edge] = {}
+        for plan in plans:
+            edges[plan.edge_key] = edges.get(plan.edge_key) or self._edge(plan, opening.doors.get(plan.edge_key, ()))
         for key, edge in self._edges.items():
             if key not in edges:
                 self._drain(edge)
-        _close(self._sockets, but=sockets)
-        self._sockets, self._edges, self._holders = sockets, edges, holders
+        _close(self._sockets, but=opening.sockets)
+        self._sockets, self._edges, self._holders = opening.sockets, edges, holders
         self._addresses = self._describe(settings, plans)
         _log.info("listening: %s", json.dumps(self._addresses))
         self._tell_of_what_is_unused(plans)
@@ -172,16 +222,16 @@ class Outlets:
 
     # What listens where
 
-    def _edge(self, plan: _Plan, sockets: tuple[socket.socket, ...]) -> Edge:
-        """Return the edge that is there already, with the new route, or a new one."""
-        old = self._edges.get((plan.key, plan.rules, plan.route.outlet))
+    def _edge(self, plan: _Plan, doors: Sequence[socket.socket]) -> Edge:
+        """Return the edge that is there already, with the new route, or a new one at these doors."""
+        old = self._edges.get(plan.edge_key)
         if old is not None:
             old.replace_route(plan.route)
             return old
         look_up, loop = self._peer_of(plan.route.outlet), asyncio.get_running_loop()
         edge = Edge(plan.route, plan.rules, look_up, self._metrics, loop, capacity=self._capacity)
-        for each in sockets:
-            edge.listen(each.dup())
+        for each in doors:
+            edge.listen(each)
         return edge
 
     def _plans(
@@ -201,7 +251,7 @@ class Outlets:
                     token_key,
                     self._clock,
                     self._audit,
-                    new_nonce=lambda: secrets.token_bytes(NONCE_BYTES),
+                    new_nonce=lambda: os.urandom(NONCE_BYTES),
                     serves_network=listener.allow_imds_from_network,
                 )
                 yield self._tcp_plan(name, listener, route)
@@ -213,7 +263,12 @@ class Outlets:
             for listener in self._listeners("container", settings.container_listeners):
                 yield self._tcp_plan("container", listener, ContainerRoute(endpoints, self._audit))
         if settings.agent is not None:
-            agent = AgentRoute(views.values(), lambda peer: self._status(peer, sessions), self._audit)
+            agent = AgentRoute(
+                views.values(),
+                lambda peer: self._status(peer, sessions),
+                lambda name: views[name].status().last_error,
+                self._audit,
+            )
             yield self._unix_plan("agent", settings.agent.socket, agent)
 
         def page() -> bytes:
@@ -294,7 +349,7 @@ class Outlets:
         return described
 
     def _drain(self, edge: Edge) -> None:
-        task = asyncio.ensure_future(edge.drain(5.0))
+        task = asyncio.ensure_future(edge.drain(_DRAIN_SECONDS))
         self._draining.add(task)
         task.add_done_callback(self._draining.discard)
 

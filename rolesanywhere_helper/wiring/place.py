@@ -11,13 +11,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rolesanywhere_helper.domain.cache_key import cache_key
-from rolesanywhere_helper.errors import UnsafeFileError
+from rolesanywhere_helper.domain.identity_reference import scheme_of
+from rolesanywhere_helper.domain.workload_reference import ENDPOINT_VARIABLE
+from rolesanywhere_helper.errors import HelperError, UnsafeFileError
 
 if TYPE_CHECKING:
     from rolesanywhere_helper.config.settings import SessionSettings
     from rolesanywhere_helper.domain.identity_reference import IdentityReference
     from rolesanywhere_helper.system.private_directory import PrivateDirectory
+    from rolesanywhere_helper.system.references import References
 
+# A place that is read whole, so that what is in it tells one certificate from the next.
+_READ_WHOLE = frozenset({None, "env", "fd", "command", "credential"})
 _log = logging.getLogger(__name__)
 
 
@@ -37,9 +42,9 @@ def open_directory(path: str | None) -> PrivateDirectory | None:
     return None
 
 
-def key_of(settings: SessionSettings) -> str | None:
+def key_of(settings: SessionSettings, references: References) -> str | None:
     """Name the session's place in the cache, or return None where its files cannot be read (minting will say why)."""
-    identity = _what_identifies(settings.identity)
+    identity = _what_identifies(settings.identity, references)
     if identity is None:
         return None
     connection = settings.connection
@@ -47,16 +52,34 @@ def key_of(settings: SessionSettings) -> str | None:
     # What a strict call would refuse must not be answered from what a lenient one kept.
     strictness = f"{settings.identity.strict_key_permissions} {settings.identity.accept_insecure_key_file}"
     parts = [str(connection.endpoint), connection.ca_bundle or "", connection.proxy or "", verification, strictness]
-    return cache_key(settings.spec, identity, parts)
+    return cache_key(settings.spec, identity, [*parts, *(repr(hop.asked) for hop in settings.hops)])
 
 
-def _what_identifies(reference: IdentityReference) -> list[bytes] | None:
-    """Return the bytes of certificate and intermediates and the key's path."""
-    from rolesanywhere_helper.system.inputs import read_input  # noqa: PLC0415 - not without a cache
-
-    files = [path for path in (reference.certificate, reference.intermediates) if path is not None]
+def _what_identifies(reference: IdentityReference, references: References) -> list[bytes] | None:
+    """Return the bytes of certificates, or the name of a place that is no file, and the name of the key's place."""
+    found: list[bytes] = []
     try:
-        contents = [read_input(path).content for path in files]
-    except (OSError, UnsafeFileError):
+        found += [_content(each, references) for each in (reference.certificate, reference.intermediates) if each]
+        if reference.certificate_directory is not None:
+            found += _directory(reference.certificate_directory)
+    except (OSError, HelperError):
         return None
-    return [*contents, os.fsencode(os.path.abspath(reference.private_key))]  # noqa: PTH100 - links stay links
+    selection = f"{reference.certificate_selector} {reference.use_latest_expiring}"
+    key = reference.private_key
+    path = os.path.abspath(key) if scheme_of(key) is None and key else key  # noqa: PTH100 - links stay links
+    return [*found, selection.encode(), (reference.pkcs11_library or "").encode(), os.fsencode(path)]
+
+
+def _content(reference: str, references: References) -> bytes:
+    if scheme_of(reference) in _READ_WHOLE:
+        return references.read(reference).content
+    if scheme_of(reference) == "spiffe":  # the same name means another identity where another agent is asked
+        reference += f" {os.environ.get(ENDPOINT_VARIABLE, '')}"
+    return reference.encode("utf-8", "surrogateescape")
+
+
+def _directory(path: str) -> list[bytes]:
+    """Return the files from which a certificate is chosen, by name, size and time: keys among them stay unread."""
+    with os.scandir(path) as entries:
+        files = sorted((entry.name, entry.stat()) for entry in entries if entry.is_file())
+    return [os.fsencode(name) + f" {found.st_size} {found.st_mtime_ns}".encode() for name, found in files]

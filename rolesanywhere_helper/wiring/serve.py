@@ -10,7 +10,6 @@ import functools
 import logging
 import os
 import resource
-import secrets
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -18,18 +17,19 @@ from typing import TYPE_CHECKING
 
 from rolesanywhere_helper import __version__
 from rolesanywhere_helper.cache.disk import DiskStore
-from rolesanywhere_helper.config.child_flags import to_flags
+from rolesanywhere_helper.config.child_flags import PROXY, to_flags
 from rolesanywhere_helper.daemon import run as life
 from rolesanywhere_helper.daemon.audit import AuditLog, tell_who_is_allowed
 from rolesanywhere_helper.daemon.children import Children, child_command, child_environment
 from rolesanywhere_helper.daemon.metrics import Metrics
-from rolesanywhere_helper.daemon.refresher import Refresher
+from rolesanywhere_helper.daemon.refresher import Refresher, in_a_thread
 from rolesanywhere_helper.daemon.sessions import DaemonSession, OpenedStore
 from rolesanywhere_helper.daemon.watcher import FileToWatch, Watcher
+from rolesanywhere_helper.domain.identity_reference import scheme_of
 from rolesanywhere_helper.domain.refresh_policy import start_jitter
-from rolesanywhere_helper.errors import ConfigurationError
-from rolesanywhere_helper.frozen import dataclass
-from rolesanywhere_helper.protocol.mint_exchange import Question
+from rolesanywhere_helper.errors import ConfigurationError, HelperError, MintChildError, from_code
+from rolesanywhere_helper.frozen import dataclass, field
+from rolesanywhere_helper.protocol.mint_exchange import Answer, Question
 from rolesanywhere_helper.system.boot_clock import SystemBootClock, boot_id
 from rolesanywhere_helper.system.clocks import SystemRandomness
 from rolesanywhere_helper.system.listeners import passed_sockets
@@ -38,27 +38,34 @@ from rolesanywhere_helper.system.notify import VARIABLES, Notifier, watchdog_sec
 from rolesanywhere_helper.system.peers import own_namespace, refuse_if_blind
 from rolesanywhere_helper.system.private_directory import PrivateDirectory
 from rolesanywhere_helper.system.public_file import put_in_place
+from rolesanywhere_helper.system.references import References
 from rolesanywhere_helper.wiring.outlets import Outlets
 from rolesanywhere_helper.wiring.place import key_of, open_directory
+from rolesanywhere_helper.wiring.updates import Updates
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from rolesanywhere_helper.config.serve_settings import ServedSession, ServeSettings
     from rolesanywhere_helper.config.settings import SessionSettings
+    from rolesanywhere_helper.daemon.pushes import Pushes
+    from rolesanywhere_helper.domain.role_hop import RoleHop
     from rolesanywhere_helper.domain.serving import AccessPolicy
-    from rolesanywhere_helper.protocol.mint_exchange import Answer
     from rolesanywhere_helper.system.listeners import PassedSockets
 
 _TOKEN_KEY, _TOKEN_KEY_BYTES = "imds-token.key", 32
 _FLUSH_SECONDS = 60.0
 _WATCH_AFTER_SECONDS = 0.5
+# As long as READY waits for a first attempt.
+_SOURCE_SECONDS = 20.0
 _Sight = tuple[str | None, tuple[int, ...]]
 _log = logging.getLogger(__name__)
 
 
-def run(settings: ServeSettings, reload: Callable[[], ServeSettings]) -> int:
+def run(settings: ServeSettings, reload: Callable[[], ServeSettings], secrets: Mapping[str, Mapping[str, str]]) -> int:
     """Serve until SIGTERM; ``reload`` reads the settings again. Return the exit code.
+
+    ``secrets`` are the passphrases and PINs that only this process could get at, by session and by flag name.
 
     Raises:
         HelperError: what was asked cannot be served.
@@ -72,7 +79,9 @@ def run(settings: ServeSettings, reload: Callable[[], ServeSettings]) -> int:
         os.environ.pop(name, None)
     _raise_descriptor_limit()
     uses_uvloop = settings.event_loop == "uvloop"
-    return life.run(lambda: Daemon(settings, reload, passed, environment), notifier, seconds, use_uvloop=uses_uvloop)
+    return life.run(
+        lambda: Daemon(settings, reload, passed, environment, secrets), notifier, seconds, use_uvloop=uses_uvloop
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +90,17 @@ class _Kept:
 
     settings: SessionSettings
     session: DaemonSession
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """What new settings take, ready to be gone over to."""
+
+    kept: dict[str, _Kept]
+    policies: dict[str, AccessPolicy]
+    watcher: Watcher
+    sights: dict[str, _Sight]
+    token_key: bytes = field(repr=False)
 
 
 class Daemon:
@@ -92,24 +112,32 @@ class Daemon:
         reload: Callable[[], ServeSettings],
         passed: PassedSockets,
         environment: Mapping[str, str],
+        secrets: Mapping[str, Mapping[str, str]],
     ) -> None:
+        self._secrets = secrets
         self._settings = settings
         self._reload = reload
         self._clock = SystemBootClock()
         self._metrics = Metrics(__version__, time.time())
         is_debug = _log.isEnabledFor(logging.DEBUG)
-        self._children = Children(child_command(debug=is_debug), child_environment(environment))
+        self._child_environment = child_environment(environment, settings.identity_variables)
+        self._children = Children(child_command(debug=is_debug), self._child_environment)
         self._refresher = Refresher(self._mint)
         self._kept: dict[str, _Kept] = {}
+        self._dependents: dict[str, set[str]] = {}
         self._cache = open_directory(settings.cache_directory)
         self._watcher: Watcher | None = None
+        self._pushes: Pushes | None = None
         self._told_ready: asyncio.Task[None] | None = None
         self._namespace = own_namespace()
         self._flushed_at = time.monotonic()
         self._seen: dict[str, _Sight] = {}
+        self._token_key: bytes | None = None
+        self._asides: set[asyncio.Task[None]] = set()
         self._reloaded = asyncio.Event()
         self._audit = AuditLog(self._clock, self._policy_of)
         self._outlets = Outlets(self._clock, self._audit, self._metrics, self._namespace, passed)
+        self._updates = Updates(self._refresher, self._metrics, self._clock)
 
     async def open(self) -> None:
         """Listen, and begin to make sessions.
@@ -128,14 +156,8 @@ class Daemon:
             HelperError: it cannot be used; nothing has changed.
 
         """
-        await self._go_over_to(self._reload())
+        await self._go_over_to(await in_a_thread(self._reload))
         self._reloaded.set()
-        for name, kept in self._kept.items():
-            status = kept.session.status()
-            # A renewal hook replaces the certificate and reloads at once: the watcher may not have seen it yet.
-            is_changed = self._seen.get(name) != _sight_of(kept.settings)
-            if is_changed or not status.has_credentials or status.last_error is not None:
-                self._identity_changed(name)
 
     def rotate_tokens(self) -> None:
         """Make new container tokens."""
@@ -144,6 +166,21 @@ class Daemon:
     async def first_attempts_ended(self) -> None:
         """Return when every session has credentials or has failed once."""
         await self._refresher.first_attempts_ended()
+
+    async def first_attempt_of(self, name: str) -> DaemonSession:
+        """Return a session when it has credentials or has failed once."""
+        await self._refresher.first_attempt_ended(name)
+        return self._kept[name].session
+
+    def try_now(self) -> None:
+        """Try each session that has no credentials, however short ago another process has."""
+        for name, kept in self._kept.items():
+            if kept.session.current() is None:
+                self._refresher.identity_changed(name)
+
+    def ready_document(self) -> bytes:
+        """Return what the ready file says: where to connect."""
+        return self._outlets.ready_document()
 
     def summary(self) -> str:
         """Say in one line how things are."""
@@ -169,7 +206,10 @@ class Daemon:
         if self._told_ready is not None:
             self._told_ready.cancel()
         if self._watcher is not None:
-            self._watcher.close()
+            self._aside(self._watcher.close)
+        if self._pushes is not None:
+            await self._pushes.close()
+        self._updates.close()
         await asyncio.gather(self._outlets.close(seconds), self._refresher.stop())
         self._audit.flush()
         self._remove_ready_file()
@@ -179,33 +219,74 @@ class Daemon:
     # From settings to sessions
 
     async def _go_over_to(self, settings: ServeSettings) -> None:
-        """Go over to new settings, or leave everything as it is."""
+        """Go over to new settings, or leave everything as it is.
+
+        What may wait, for a disk or a directory server, or be refused, comes first, and clients are served meanwhile.
+        """
+        loop = asyncio.get_running_loop()
+        new = await in_a_thread(lambda: self._prepare(settings, loop))
+        for name, each in new.kept.items():
+            self._take_over(self._kept.get(name), each)
+        hidden = {served.name for served in settings.sessions if served.is_source_only}
+        views = {name: each.session for name, each in new.kept.items() if name not in hidden}
+        await self._outlets.go_over_to(settings, views, new.token_key, self._statuses)
+        # From here on nothing is refused, and nothing is waited for.
+        tell_who_is_allowed({name: policy for name, policy in new.policies.items() if name not in hidden})
+        for served in settings.sessions:
+            new.kept[served.name].session.reconfigure(policy=new.policies[served.name], region=served.region)
+        if settings.ready_file != self._settings.ready_file:
+            self._remove_ready_file()
+        old, self._kept, self._settings, self._token_key = self._kept, new.kept, settings, new.token_key
+        self._watch(new.watcher)
+        ended = self._refresher.remove([name for name, was in old.items() if new.kept.get(name) is not was])
+        for name, each in new.kept.items():
+            if old.get(name) is not each:
+                self._refresher.add(each.session)
+            elif _wants_an_attempt(each.session) or self._seen.get(name) != new.sights[name]:
+                # A renewal hook replaces the certificate and reloads at once: the watcher may not have seen it yet.
+                self._refresher.identity_changed(name)
+        self._seen = new.sights
+        self._updates.go_over_to(settings.updates, views)
+        await ended
+        await self._follow_pushes()
+
+    def _prepare(self, settings: ServeSettings, loop: asyncio.AbstractEventLoop) -> _Prepared:
+        """Make what new settings take, and change nothing yet. Reads files, and asks for users and groups."""
         policies = {served.name: self._resolve(served) for served in settings.sessions}
         if not all(policy.everyone for policy in policies.values()):
             refuse_if_blind(self._namespace.users, os.geteuid())
         kept = {served.name: self._keep(served, policies[served.name], settings) for served in settings.sessions}
-        views = {name: each.session for name, each in kept.items()}
-        await self._outlets.go_over_to(settings, views, self._token_key(settings), self._statuses)
-        tell_who_is_allowed(policies)
-        for served in settings.sessions:
-            kept[served.name].session.reconfigure(policy=policies[served.name], region=served.region)
-        old, self._kept, self._settings = self._kept, kept, settings
-        self._watch(settings)
-        await self._refresher.remove(name for name, was in old.items() if kept.get(name) != was)
-        for name, each in kept.items():
-            if old.get(name) != each:
-                self._refresher.add(each.session)
+        files = {served.name: _files_of(served.settings) for served in settings.sessions}
+        # Its first look is taken here. Then the sights: what changes in between is seen twice rather than not at all.
+        watcher = Watcher(files, self._identity_changed, loop)
+        sights = {served.name: _sight_of(served.settings) for served in settings.sessions}
+        return _Prepared(kept, policies, watcher, sights, self._known_token_key(settings))
+
+    def _take_over(self, old: _Kept | None, new: _Kept) -> None:
+        """Let a session that a reload has made hand out what there was, and be tried at once if it has nothing else."""
+        if new is old or self._watcher is None:  # the same, or this is the start
+            return
+        if new.session.current() is None:
+            new.session.identity_changed()
+        if old is not None:
+            new.session.take_over(old.session)
 
     def _keep(self, served: ServedSession, policy: AccessPolicy, settings: ServeSettings) -> _Kept:
-        """Return the session of this name if it is still the same, or a new one that has what the old one had."""
+        """Return the session of this name if it is still the same, or a new one."""
         old = self._kept.get(served.name)
         if old is not None and old.settings == served.settings:
             return old
         flags, hidden = to_flags(served.settings)
         session = DaemonSession(
             name=served.name,
-            spec=served.settings.spec,
-            question=Question({**flags, "session": served.name}, hidden, settings.in_gitlab_ci),
+            role_arn=served.settings.role_arn,
+            duration_seconds=served.settings.duration_seconds,
+            question=Question(
+                {**flags, "session": served.name},
+                {**hidden, **self._held_secrets(served)},
+                settings.in_gitlab_ci,
+                settings.cache_directory,
+            ),
             policy=policy,
             region=served.region,
             open_store=lambda: self._open_store(served),
@@ -215,15 +296,23 @@ class Daemon:
             start_jitter_seconds=_jitter(settings.start_jitter_seconds) if old is None else 0,
         )
         session.start()
-        if old is not None:
-            session.take_over(old.session)
         return _Kept(served.settings, session)
 
+    def _held_secrets(self, served: ServedSession) -> Mapping[str, str]:
+        """Return what was typed in for the session, or for one that goes on from it."""
+        first = served.settings.first_name
+        known = (self._secrets.get(name, {}) for name in (served.name, served.name.partition("/")[0], first or ""))
+        return next((found for found in known if found), {})
+
     def _open_store(self, served: ServedSession) -> OpenedStore | None:
-        key = key_of(served.settings) if served.settings.use_cache and self._cache is not None else None
+        key = (
+            key_of(served.settings, References(os.environ))
+            if served.settings.use_cache and self._cache is not None
+            else None
+        )
         if key is None or self._cache is None:
             return None
-        role = str(served.settings.spec.role_arn)
+        role = str(served.settings.role_arn)
         on_write_error = functools.partial(self._metrics.cache_write_failed, served.name)
         return OpenedStore(key, DiskStore(self._cache, key, role, _StoreClock(), on_write_error))
 
@@ -240,33 +329,106 @@ class Daemon:
     # Around them
 
     async def _mint(self, question: Question) -> Answer:
+        name = str(question.session["session"])
         began = time.monotonic()
-        answer = await self._children.mint(question)
+        agent = dict(self._settings.agents_to_ask).get(name)
+        if agent is None or name not in self._kept:
+            answer = await self._make(name, question)
+        else:
+            from rolesanywhere_helper.wiring.agent_first import agent_first  # noqa: PLC0415 - only where there is one
+
+            role = str(self._kept[name].settings.role_arn)
+            answer = await agent_first(agent, name, role, lambda: self._make(name, question))
         code = None if answer.error is None else answer.error.code
-        self._metrics.attempted(str(question.session["session"]), time.monotonic() - began, code)
+        self._metrics.attempted(name, time.monotonic() - began, code)
+        if answer.credentials is not None:
+            self._wake_dependents(name)
         return answer
 
-    def _watch(self, settings: ServeSettings) -> None:
-        files = {served.name: _files_of(served.settings) for served in settings.sessions}
-        before, loop = self._watcher, asyncio.get_running_loop()
-        for served in settings.sessions:
-            self._seen.setdefault(served.name, _sight_of(served.settings))
-        self._watcher = Watcher(files, self._identity_changed, loop)
-        # Its first look is taken. Listening costs a library, which must not keep the first clients waiting.
-        loop.call_later(_WATCH_AFTER_SECONDS, self._watcher.start)
+    async def _make(self, name: str, question: Question) -> Answer:
+        hop = self._kept[name].settings.hops[-1:] if name in self._kept else ()
+        return await (self._mint_hop(name, hop[0], question) if hop else self._children.mint(question))
+
+    async def _mint_hop(self, name: str, hop: RoleHop, question: Question) -> Answer:
+        """Go on from the session before, once that has been tried; without it, its error is ours."""
+        source = self._source_of(self._kept[name].settings)
+        if source is None:
+            return Answer(error=MintChildError(f"session {name} goes on from one that is no longer served"))
+        with suppress(TimeoutError, KeyError):
+            async with asyncio.timeout(_SOURCE_SECONDS):
+                await self._refresher.first_attempt_ended(source.name)
+        held = source.current()
+        if held is None:
+            self._dependents.setdefault(source.name, set()).add(name)
+            return Answer(error=_no_source(source, name))
+        way = {key: secret for key, secret in question.secrets.items() if key == PROXY}
+        return await self._children.mint(
+            Question(question.session, way, question.in_gitlab_ci, hop=hop, source=held.credentials)
+        )
+
+    def _source_of(self, settings: SessionSettings) -> DaemonSession | None:
+        source = settings.source
+        kept = (each for each in self._kept.values() if source is not None and source.is_the_same_as(each.settings))
+        return next((each.session for each in kept), None)
+
+    def _wake_dependents(self, name: str) -> None:
+        """Let those try at once that could not go on from a session while it had no credentials."""
+        for dependent in self._dependents.pop(name, ()):
+            self._refresher.identity_changed(dependent)
+
+    def _watch(self, watcher: Watcher) -> None:
+        before, self._watcher = self._watcher, watcher
+        # Listening costs a library, which must not keep the first clients waiting.
+        asyncio.get_running_loop().call_later(_WATCH_AFTER_SECONDS, watcher.start)
         if before is not None:
-            before.close()
+            self._aside(before.close)
+
+    async def _follow_pushes(self) -> None:
+        """Listen where identities come from that tell of their changes themselves."""
+        places = {place for kept in self._kept.values() if (place := _pushed_from(kept.settings)) is not None}
+        if self._pushes is None and places:
+            from rolesanywhere_helper.daemon.pushes import Pushes, watch_command  # noqa: PLC0415 - few need it
+
+            self._pushes = Pushes(watch_command(), self._child_environment, self._pushed, self._heard_again)
+        if self._pushes is not None:
+            await self._pushes.follow(places)
+
+    def _pushed(self, place: str) -> None:
+        for name, kept in self._kept.items():
+            if _pushed_from(kept.settings) == place:
+                self._refresher.identity_pushed(name)
+
+    def _heard_again(self, place: str) -> None:
+        """Let those try at once for whom nobody answered before."""
+        for name, kept in self._kept.items():
+            if _pushed_from(kept.settings) == place and kept.session.status().last_error is not None:
+                self._refresher.identity_changed(name)
 
     def _identity_changed(self, name: str) -> None:
         kept = self._kept.get(name)
-        if kept is not None:
-            self._seen[name] = _sight_of(kept.settings)
-            self._refresher.identity_changed(name)
+        if kept is None:
+            return
+        self._refresher.identity_changed(name)
+        seen = self._seen
 
-    def _token_key(self, settings: ServeSettings) -> bytes:
-        """Return the key of the IMDS tokens: kept in the runtime directory, so that a restart knows its tokens."""
-        fresh = secrets.token_bytes(_TOKEN_KEY_BYTES)
-        if not settings.imds or settings.runtime_directory is None:
+        def look() -> None:
+            seen[name] = _sight_of(kept.settings)
+
+        self._aside(look)
+
+    def _aside(self, call: Callable[[], None]) -> None:
+        """Do what may wait for a disk, while everything goes on."""
+        task = asyncio.ensure_future(in_a_thread(call))
+        self._asides.add(task)
+        task.add_done_callback(self._asides.discard)
+
+    def _known_token_key(self, settings: ServeSettings) -> bytes:
+        """Return the key of the IMDS tokens: that of before, or the one in the runtime directory, or a new one.
+
+        So a restart knows its tokens, and a reload does without the directory.
+        """
+        fresh = self._token_key or os.urandom(_TOKEN_KEY_BYTES)
+        if self._token_key is not None or not settings.imds or settings.runtime_directory is None:
             return fresh
         try:
             # For sockets and token files, which others must reach; the key lies in a directory of its own.
@@ -282,14 +444,18 @@ class Daemon:
 
     async def _keep_ready_file(self) -> None:
         """Tell where we listen, once there is something to be had, and again after each reload."""
+        is_told = False
         while True:
             self._reloaded.clear()
-            waits = [self._refresher.wait_for_credentials(name) for name in self._kept]
+            given = [served.name for served in self._settings.sessions if not served.is_source_only]
+            waits = [self._refresher.wait_for_credentials(name) for name in given]
             tasks = [asyncio.ensure_future(wait) for wait in (*waits, self._reloaded.wait())]
             try:
-                await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-                if any(kept.session.current() is not None for kept in self._kept.values()):
+                if not is_told:
+                    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+                if is_told or any(self._kept[name].session.current() is not None for name in given):
                     self._write_ready_file()
+                    is_told = True
                     await self._reloaded.wait()
             finally:
                 for task in tasks:
@@ -322,20 +488,45 @@ class _StoreClock:
         raise NotImplementedError
 
 
+def _no_source(source: DaemonSession, name: str) -> HelperError:
+    """Say why a session cannot go on from the one before it."""
+    told = source.status().last_error
+    code, what, hint = told or ("mint-child", "it has no credentials yet", "see 'rolesanywhere-helper status'")
+    return from_code(code, f"session {name} goes on from session {source.name}, which has no credentials: {what}", hint)
+
+
+def _wants_an_attempt(session: DaemonSession) -> bool:
+    status = session.status()
+    return not status.has_credentials or status.last_error is not None
+
+
+def _pushed_from(settings: SessionSettings) -> str | None:
+    """Return the place that tells by itself of new identities for a session, or None."""
+    place = settings.identity.certificate
+    return place if not settings.hops and scheme_of(place) == "spiffe" else None
+
+
 def _sight_of(settings: SessionSettings) -> _Sight:
     """Return what tells one generation of an identity from another: what is in the files, and the key's stat."""
     try:
         entry = os.stat(settings.identity.private_key)  # noqa: PTH116 - no use for a Path
     except OSError:
-        return key_of(settings), ()
-    return key_of(settings), (entry.st_mtime_ns, entry.st_ino, entry.st_size)
+        return key_of(settings, References(os.environ)), ()
+    return key_of(settings, References(os.environ)), (entry.st_mtime_ns, entry.st_ino, entry.st_size)
 
 
 def _files_of(settings: SessionSettings) -> tuple[FileToWatch, ...]:
-    identity, bundle = settings.identity, settings.connection.ca_bundle
-    paths = [identity.certificate, identity.intermediates, bundle]
-    public = tuple(FileToWatch(path) for path in paths if path is not None)
-    return (*public, FileToWatch(identity.private_key, is_private_key=True))
+    identity, references = settings.identity, References(os.environ)
+    named = [identity.certificate, identity.intermediates, settings.connection.ca_bundle]
+    public = [references.path_of(each) for each in named if each]
+    secret = [source.reference for _, source in identity.secrets if source.reference is not None]
+    private = [references.path_of(each) for each in (identity.private_key, *secret) if each]
+    directory = identity.certificate_directory
+    return (
+        *(() if directory is None else (FileToWatch(directory, is_directory=True),)),
+        *(FileToWatch(path) for path in public if path is not None),
+        *(FileToWatch(path, is_private_key=True) for path in private if path is not None),
+    )
 
 
 def _jitter(most: int) -> float:

@@ -76,7 +76,8 @@ class Life:
     def born(self, source: random.Random) -> DaemonSession:
         session = self.kind(
             name=self.name,
-            spec=spec(),
+            role_arn=spec().role_arn,
+            duration_seconds=spec().duration_seconds,
             question=Question({}),
             policy=AccessPolicy(frozenset()),
             region=None,

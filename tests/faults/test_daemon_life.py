@@ -8,6 +8,7 @@ import re
 import resource
 import signal
 import socket
+import subprocess
 import sys
 import time
 from email.utils import formatdate
@@ -21,6 +22,7 @@ from rolesanywhere_helper.emulator.server import running
 from rolesanywhere_helper.emulator.settings import Settings
 from tests.fakes.daemon import (
     OUTLETS,
+    PASS_ON,
     ROLE,
     ROLES,
     TOKEN_HEADER,
@@ -38,12 +40,6 @@ if TYPE_CHECKING:
 
 HOUR = 3_600
 ENDS_WITHIN = 5.0
-# Becomes the program it is told to, with a socket as its descriptor 3 and its pid in LISTEN_PID (sd_listen_fds(3)).
-PASS_ON = (
-    "import os, sys; os.dup2(int(sys.argv[1]), 3); "
-    "os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS='1', LISTEN_FDNAMES=sys.argv[2]); "
-    "os.execv(sys.argv[3], sys.argv[3:])"
-)
 
 
 @pytest.fixture
@@ -99,6 +95,28 @@ def test_30_crashes_in_an_outage_cost_a_bounded_number_of_calls(daemon: Daemon) 
             file.unlink()
         crash_once_it_has_decided(daemon)
     assert calls(daemon) >= made + 2
+
+
+@pytest.mark.promise(71)
+def test_1000_crashes_wherever_it_is_cost_a_bounded_number_of_calls(tmp_path: Path) -> None:
+    """Beside the thirty of the whole daemon: its session and its store, killed within their first milliseconds."""
+    made = {}
+    for memory in ("remembers", "forgets"):
+        (tmp_path / memory).mkdir(mode=0o700)
+        script = Path(__file__).with_name("crash_restarts.py")
+        command = [sys.executable, str(script), str(tmp_path / memory), memory, "1000"]
+        root = str(Path(__file__).parents[2])
+        done = subprocess.run(
+            command, env={"PYTHONPATH": root}, capture_output=True, text=True, timeout=120, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        made[memory], ended = map(int, done.stdout.split())
+        print(f"{memory}: {made[memory]} calls in 1000 starts, of which {ended} ended before they were killed")
+        assert 1000 - ended > 50
+    # A quarter of an hour and a bit: an attempt in 15 to 30 seconds.
+    assert 10 <= made["remembers"] <= 1 + 1000 / 15
+    # The negative control: it is what was written down that bounds them.
+    assert made["forgets"] > 300
 
 
 def crash_once_it_has_decided(daemon: Daemon) -> bool:

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from tests.plugins.emulated import Emulated
 
 CROWD = 1_000
+# So many end within the life of the child that hangs; the least disturbed one counts.
+CROWDS = 5
 HOUR = 3_600
 SECOND_ENDPOINT = '\n[serve.imds.other]\nsession = "default"\nlisten = ["127.0.0.1:0"]\n'
 
@@ -87,6 +89,10 @@ def run_crowd(url: str, count: int = CROWD) -> list[Answer]:
     answers: list[Answer] = []
     assert crowd(url, [imds_client(url, answers) for _ in range(count)]) == []
     return answers
+
+
+def p99_of(answers: list[Answer]) -> float:
+    return percentile([answer.seconds for answer in answers], 0.99)
 
 
 # Documents and tokens
@@ -210,16 +216,16 @@ def test_with_the_service_hung_everybody_is_answered_at_once(daemon: Daemon) -> 
     assert daemon.children(), "the refresh is under way"
 
     one_by_one = [daemon.credentials().seconds for _ in range(200)]
-    crowds = [run_crowd(daemon.imds) for _ in range(3)]
+    crowds = [run_crowd(daemon.imds) for _ in range(CROWDS)]
     assert daemon.children(), "it is still under way"
 
     print(f"one by one: the slowest of 200 took {max(one_by_one) * 1000:.1f} ms")
     for answers in crowds:
         assert {answer.status for answer in answers} == {200}
         assert len(documents(answers)) == CROWD
-    p99 = [percentile([answer.seconds for answer in answers], 0.99) for answers in crowds]
+    p99 = [p99_of(answers) for answers in crowds]
     print(f"{CROWD} at once: p99 {', '.join(f'{seconds * 1000:.0f} ms' for seconds in p99)}")
-    # The clients are slowed down too by whatever else this machine does: that can only make it look worse.
+    # The clients share two cores with the daemon, and are slowed down too by whatever else this machine does.
     assert min(p99) < 0.250
     assert max(one_by_one) < 0.050
     [served] = sets([answer for answers in crowds for answer in answers]).values()

@@ -20,11 +20,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bench.compare_serving import our_server
-from rolesanywhere_helper.domain.serving import Peer
+from rolesanywhere_helper.domain.serving import AccessPolicy, Peer
 from rolesanywhere_helper.protocol.http import Response
 from rolesanywhere_helper.vend.http.rules import Capacity, EdgeLimits, EdgeRules
-from tests.fakes.edges import QUICK, ROLE_PATH, Client, RunningEdge, running_edge
-from tests.fakes.serving import STRANGER, UNKNOWN, new_set
+from tests.fakes.daemon import until
+from tests.fakes.edges import PATIENCE_SECONDS, QUICK, ROLE_PATH, Client, RunningEdge, running_edge
+from tests.fakes.serving import ALLOWED_UID, STRANGER, UNKNOWN, new_set
 from tests.fakes.sessions import SECRET
 
 if TYPE_CHECKING:
@@ -212,6 +213,29 @@ def test_a_body_that_does_not_come_meets_the_same_deadline(quick: RunningEdge) -
     with quick.client() as client:
         client.send(TOKEN_PUT + "Transfer-Encoding: chunked\r\n\r\n0\r\n")
         assert client.is_closed()
+
+
+@pytest.mark.promise(2)
+@pytest.mark.parametrize("requests_before", [0, 1])
+def test_the_deadline_is_counted_from_where_a_head_could_begin(quick: RunningEdge, requests_before: int) -> None:
+    """The first from the connection's beginning; on a connection that is kept, from its first byte."""
+    with quick.client() as client:
+        for _ in range(requests_before):
+            client.send(quick.get())
+            assert client.answer().status == 200
+        began = time.monotonic()
+        client.stream.settimeout(QUICK.head * 0.7)
+        with pytest.raises(TimeoutError):
+            client.stream.recv(1)
+        client.send(HALF_A_HEAD)
+        client.stream.settimeout(PATIENCE_SECONDS)
+        assert client.is_closed()
+        took = time.monotonic() - began
+    if requests_before:
+        assert took >= QUICK.head * 1.7 - QUICK.sweep
+    else:
+        assert took < QUICK.head * 1.5
+    assert quick.counters.refusals == [("imds", "deadline")]
 
 
 def test_an_idle_connection_is_closed_later_than_a_half_head(quick: RunningEdge) -> None:
@@ -678,6 +702,49 @@ def test_beyond_the_capacity_clients_are_told_before_any_work() -> None:
         held[0].stream.close()
         answers = (edge.exchange(request).status for _ in range(100))
         assert 200 in answers
+
+
+@pytest.mark.promise(77)
+def test_one_user_leaves_room_for_others() -> None:
+    with RunningEdge(capacity=Capacity(40)) as edge, contextlib.ExitStack() as stack:
+        request = edge.get()
+
+        def take(peer: Peer) -> int:
+            """Connect until it is turned away; return how often it was answered."""
+            edge.peer = peer
+            for count in range(100):
+                client = stack.enter_context(edge.client())
+                client.send(request)
+                if client.answer().status == 503:
+                    return count
+                held.append(client)
+            raise AssertionError
+
+        held = list[Client]()
+        assert [take(Peer("imds", uid)) for uid in (ALLOWED_UID, 0)] == [30, 8]
+        edge.view.policy = AccessPolicy(frozenset(), everyone=True)
+        assert take(Peer("imds", None)) == 2, "who cannot be told is known by the address"
+        assert edge.counters.refusals == [("imds", "overload")] * 3
+        assert edge.counters.connections >= 40
+
+        # What one gives back another may have, and nothing is lost on the way.
+        for client in held:
+            client.stream.close()
+        until(lambda: edge.counters.connections == 0)
+        assert edge.exchange(request).status == 200
+
+
+@pytest.mark.promise(77)
+def test_who_is_turned_away_takes_no_room() -> None:
+    limits = EdgeLimits(linger=5)
+    with RunningEdge(EdgeRules(limits=limits), capacity=Capacity(8)) as edge, contextlib.ExitStack() as stack:
+        request = edge.get()
+        clients = [stack.enter_context(edge.client()) for _ in range(30)]
+        for client in clients:
+            client.send(request)
+            assert client.answer().status in {200, 503}
+        edge.peer = Peer("imds", 0)
+        assert edge.exchange(request).status == 200
 
 
 @pytest.mark.promise(77)

@@ -76,9 +76,11 @@ class Daemon:
 
     def session(self) -> DaemonSession:
         question = self.question()
+        asked = from_flags(question.session, {}, read_trusted)
         made = DaemonSession(
             name="deploy",
-            spec=from_flags(question.session, {}, read_trusted).spec,
+            role_arn=asked.role_arn,
+            duration_seconds=asked.duration_seconds,
             question=question,
             policy=AccessPolicy(frozenset()),
             region=None,

@@ -15,6 +15,7 @@ import resource
 import shutil
 import threading
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -241,6 +242,27 @@ def test_without_inotify_a_change_is_found_by_reading(
     assert [record.getMessage() for record in caplog.records] == [
         f"changes of files are found by polling only: [Errno {code}] {os.strerror(code)}"
     ]
+
+
+@pytest.mark.promise(50)
+@pytest.mark.parametrize("mend", [0.0, 300.0])
+def test_inotify_is_asked_for_again_now_and_then(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, mend: float
+) -> None:
+    caplog.set_level("INFO")
+    monkeypatch.setattr(watchdog.observers, "Observer", Unavailable(errno.EMFILE))
+    certificate = replaced(folder / "cert.pem", "one")
+    with watched({"deploy": (certificate,)}, replace(POLLING, mend=mend)) as calls:
+        replaced(certificate, "two")
+        assert calls.next() == "deploy"
+        monkeypatch.undo()
+        for version in ("three", "four"):
+            replaced(certificate, version)
+            assert calls.next() == "deploy"
+    told = [record.getMessage().partition(":")[0] for record in caplog.records]
+    # The negative control is a long wait: then it is not asked.
+    again = ["changes of files are told at once again"] if not mend else []
+    assert told == ["changes of files are found by polling only", *again]
 
 
 @pytest.mark.promise(50)

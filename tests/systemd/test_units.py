@@ -145,7 +145,7 @@ def test_units_run_commands_that_exist() -> None:
     text = "\n".join(file.read_text() for file in TEMPLATES.rglob("*") if file.suffix in {".service", ".conf"})
     run = set(re.findall(r"^Exec\w+=/usr/bin/rolesanywhere-helper (\S+)", text, re.MULTILINE))
 
-    assert run == {"serve", "status"}
+    assert run == {"serve", "status", "update"}
     assert run <= known
 
 

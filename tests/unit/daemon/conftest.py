@@ -41,7 +41,8 @@ class Host:
     def session(self, name: str = "deploy", start_jitter_seconds: float = 0.0) -> DaemonSession:
         return DaemonSession(
             name=name,
-            spec=spec(),
+            role_arn=spec().role_arn,
+            duration_seconds=spec().duration_seconds,
             question=Question({"session": name}),
             policy=AccessPolicy(frozenset({0})),
             region="eu-central-1",

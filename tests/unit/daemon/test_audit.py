@@ -186,6 +186,7 @@ def test_a_value_cannot_look_like_another_pair(audit: AuditLog, lines: pytest.Lo
 
 @pytest.mark.promise(26)
 def test_what_is_open_to_everybody_is_said_and_nothing_else(lines: pytest.LogCaptureFixture) -> None:
+    lines.set_level(logging.INFO, LOGGER)
     tell_who_is_allowed({"deploy": DEFAULT, "stated": STATED, "open": OPEN})
     (line,) = lines.messages
     assert "session open is open to everybody" in line

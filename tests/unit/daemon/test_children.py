@@ -20,7 +20,7 @@ from rolesanywhere_helper.daemon.children import (
     child_command,
     child_environment,
 )
-from rolesanywhere_helper.errors import KeyMismatchError
+from rolesanywhere_helper.errors import ChildNotStartedError, KeyMismatchError
 from rolesanywhere_helper.protocol.mint_exchange import LARGEST, Answer, Question, encode_answer
 from tests.fakes.sessions import SECRET, TOKEN, credentials
 
@@ -165,6 +165,11 @@ def test_a_command_that_is_not_there_is_an_error() -> None:
 
     assert answer.error is not None
     assert answer.error.what == "the process that makes the session cannot be started: No such file or directory"
+    assert isinstance(answer.error, ChildNotStartedError)
+    # The negative control: one that was started and broke.
+    broken = asyncio.run(Children(["/bin/false"], {}).mint(QUESTION)).error
+    assert broken is not None
+    assert not isinstance(broken, ChildNotStartedError)
 
 
 def test_the_question_is_on_standard_input_and_nowhere_else() -> None:

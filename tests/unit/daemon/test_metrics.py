@@ -65,6 +65,8 @@ def everything() -> bytes:
     counting.opened("imds")
     counting.attempted("deploy", 0.31)
     counting.attempted("customer", 0.9, "assume-role-denied")
+    counting.file_written("agent", NOW)
+    counting.file_write_failed("agent")
     return counting.page([GOOD, FAILING], NOW)
 
 
@@ -213,7 +215,7 @@ def test_what_is_no_plain_word_gets_onto_no_label(text: str) -> None:
 def test_labels_are_of_few_names() -> None:
     labels = set(re.findall(r'[{,](\w+)="', everything().decode()))
 
-    assert labels == {"session", "outlet", "status", "reason", "code", "le", "version"}
+    assert labels == {"session", "outlet", "status", "reason", "code", "le", "version", "update"}
 
 
 def test_made_up_reasons_do_not_make_the_page_grow() -> None:
@@ -224,6 +226,21 @@ def test_made_up_reasons_do_not_make_the_page_grow() -> None:
 
     assert len(told) == 101
     assert sum(told.values()) == 10_000
+
+
+def test_credentials_files_that_are_no_longer_kept_are_forgotten() -> None:
+    counting = metrics()
+    for name in ("old", "kept"):
+        counting.file_written(name, NOW)
+        counting.file_write_failed(name)
+    counting.keep_files(["kept"])
+
+    told = {sample: value for sample, value in values(counting.page([], NOW)).items() if "_file_" in sample}
+
+    assert told == {
+        f'{PREFIX}file_last_write_timestamp_seconds{{update="kept"}}': NOW,
+        f'{PREFIX}file_write_errors_total{{update="kept"}}': 1,
+    }
 
 
 # Promise 36

@@ -11,10 +11,13 @@ import pytest
 
 from rolesanywhere_helper.daemon.refresher import DISK_SECONDS, Refresher, in_a_thread
 from rolesanywhere_helper.errors import (
+    ChildNotStartedError,
     ConnectionFailedError,
     DeadlineExceededError,
+    HelperError,
     KeyMismatchError,
     LeafExpiredError,
+    RefusedError,
     UntrustedCertificateError,
 )
 from tests.fakes.virtual_time import at_once, run
@@ -106,6 +109,42 @@ def test_with_the_service_hung_what_is_valid_stays_and_attempts_are_few(host: Ho
         host.service.seconds, host.service.error = 0.5, None
         await asyncio.sleep(300)
         assert kept.session.current() not in (None, held)
+
+    keep(host, test)
+
+
+@pytest.mark.promise(68)
+def test_the_end_of_a_set_is_told_when_it_comes(host: Host, caplog: pytest.LogCaptureFixture) -> None:
+    async def test(kept: Kept) -> None:
+        await kept.refresher.first_attempts_ended()
+        host.service.error = RefusedError("no", "none")
+        held = kept.session.current()
+        assert held is not None
+        await asyncio.sleep(held.credentials.expires_at - host.world.now() - 0.5)
+        assert kept.session.current() is held
+        assert "have expired" not in caplog.text
+        await asyncio.sleep(0.6)
+        assert kept.session.current() is None
+        assert "its credentials have expired" in caplog.text
+
+    keep(host, test)
+
+
+def test_what_could_not_even_be_started_is_tried_again_within_seconds(host: Host) -> None:
+    async def attempts_in_a_minute(kept: Kept, error: HelperError) -> int:
+        host.service.error = error
+        host.certificate += "B"
+        kept.refresher.identity_changed("deploy")
+        await asyncio.sleep(40)
+        before = host.service.calls
+        await asyncio.sleep(60)
+        return host.service.calls - before
+
+    async def test(kept: Kept) -> None:
+        await kept.refresher.first_attempts_ended()
+        assert 10 <= await attempts_in_a_minute(kept, ChildNotStartedError("no descriptors")) <= 20
+        # The negative control: the service's own trouble is given time.
+        assert await attempts_in_a_minute(kept, OUTAGE) <= 1
 
     keep(host, test)
 

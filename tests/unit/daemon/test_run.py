@@ -125,6 +125,9 @@ def test_a_reload_begins_and_ends_in_the_supervisors_eyes(
     error: ConfigurationError | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def play(service: Notes) -> None:
+        service.attempts.set()
+        await service.until("READY all is well")
+        service.told.remove("READY all is well")
         os.kill(os.getpid(), signal.SIGHUP)
         await service.until("READY all is well")
 
@@ -132,6 +135,38 @@ def test_a_reload_begins_and_ends_in_the_supervisors_eyes(
     began = told.index("RELOADING reading the configuration again")
     assert told[began : began + 3] == ["RELOADING reading the configuration again", "reload", "READY all is well"]
     assert ("line 3 makes no sense" in caplog.text) is (error is not None)
+
+
+@pytest.mark.promise(80)
+def test_a_reload_before_the_first_attempts_have_ended_does_not_end_the_start() -> None:
+    async def play(service: Notes) -> None:
+        os.kill(os.getpid(), signal.SIGHUP)
+        await service.until("reload")
+        os.kill(os.getpid(), signal.SIGUSR1)
+        await service.until("rotate")  # what came of the reload has been told by now, if at all
+        assert not [line for line in service.told if line.startswith(("RELOADING", "READY"))]
+        service.attempts.set()
+        await service.until("READY all is well")
+
+    assert lived(play).count("READY all is well") == 1
+
+
+@pytest.mark.promise(73)
+def test_a_reload_that_hangs_does_not_delay_the_end() -> None:
+    class Hung(Notes):
+        async def reload(self) -> None:
+            await super().reload()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                self.told.append("let go of")
+
+    async def play(service: Notes) -> None:
+        os.kill(os.getpid(), signal.SIGHUP)
+        await service.until("reload")
+
+    told = lived(play, Hung)
+    assert told.index("let go of") < told.index("close within 4")
 
 
 def test_tokens_are_rotated_on_request() -> None:

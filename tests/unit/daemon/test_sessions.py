@@ -257,7 +257,7 @@ def test_a_certificate_is_tried_when_its_time_comes(host: Host) -> None:
 def test_an_expired_certificate_takes_no_credentials_away(host: Host) -> None:
     session = host.holding()
     host.service.error = LeafExpiredError("the certificate CN=host expired")
-    host.service.not_after = int(host.world.now()) + 100
+    host.service.not_before, host.service.not_after = int(host.world.now()) - 900, int(host.world.now()) + 100
     host.world.advance(2000)
 
     host.attempt(session)
@@ -266,6 +266,7 @@ def test_an_expired_certificate_takes_no_credentials_away(host: Host) -> None:
     assert session.current() is not None
     assert status.certificate_not_after is not None
     assert status.certificate_not_after < host.world.now()
+    assert status.certificate_not_before == host.service.not_before
     host.world.advance(1600)
     assert session.current() is None
 
@@ -521,7 +522,7 @@ def test_a_reload_that_asks_for_another_role_does_not(host: Host) -> None:
     old = host.holding()
     host.certificate = "B"
     new = host.started()
-    new.spec = replace(new.spec, role_arn=replace(new.spec.role_arn, resource="role/Other"))
+    new.role_arn = replace(new.role_arn, resource="role/Other")
 
     new.take_over(old)
 
@@ -532,7 +533,7 @@ def test_a_reload_that_asks_for_another_length_keeps_what_there_is(host: Host) -
     old = host.holding()
     host.certificate = "B"
     new = host.started()
-    new.spec = replace(new.spec, duration_seconds=7200)
+    new._duration_seconds = 7200
 
     new.take_over(old)
 
@@ -569,3 +570,21 @@ def test_no_secret_is_in_status_or_log(host: Host, caplog: pytest.LogCaptureFixt
     for text in (caplog.text, repr(session.status()), repr(session.current())):
         assert "secret of" not in text
         assert "token of" not in text
+
+
+def test_after_a_push_a_cached_set_of_before_is_no_answer(host: Host) -> None:
+    session = host.holding()
+    host.world.advance(5)
+    assert host.started().seconds_to_attempt() > 0, "what lies there is fresh"
+
+    session.identity_pushed()
+    assert session.seconds_to_attempt() <= 0
+    before = session.current()
+    host.attempt(session)
+    assert session.current() != before
+    assert len(host.store.attempts) == 2
+    # What was made since is one, and a change that is no push asks for nothing more.
+    host.world.advance(5)
+    session.identity_changed()
+    host.attempt(session)
+    assert len(host.store.attempts) == 2

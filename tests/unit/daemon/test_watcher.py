@@ -285,6 +285,68 @@ def test_everything_is_read_again_every_thirty_seconds() -> None:
     assert Rhythm(poll=61).pause(None) > 60  # the negative control: it is the setting that decides
 
 
+def directory(path: Path) -> WatchedFiles:
+    return WatchedFiles({"deploy": (FileToWatch(str(path), is_directory=True),)})
+
+
+def test_in_a_directory_every_file_counts(folder: Path) -> None:
+    store = folder / "store"
+    store.mkdir()
+    files = directory(store)
+    assert files.look() == ()
+
+    first = write(store / "first.key", "one")
+    assert files.look() == ("deploy",)
+    later(first)
+    assert files.look() == ("deploy",), "by its status: it may be a key"
+    first.unlink()
+    assert files.look() == ("deploy",)
+    write(store / "being-written", "")
+    (store / "to-nowhere").symlink_to("gone")
+    (store / "more").mkdir()
+    write(folder / "outside", "one")
+    assert files.look() == ()
+
+
+def test_a_directory_that_is_away_for_a_moment_has_not_changed(folder: Path) -> None:
+    store = folder / "store"
+    store.mkdir()
+    write(store / "first", "one")
+    files = directory(store)
+
+    store.rename(folder / "away")
+    assert files.look() == ()
+    (folder / "away").rename(store)
+    assert files.look() == ()
+
+
+def test_no_file_of_a_directory_is_opened(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(folder / "host.key", "secret")
+
+    def refuse(*_: object) -> int:
+        raise AssertionError("opened")
+
+    monkeypatch.setattr("os.open", refuse)
+    files = directory(folder)
+    monkeypatch.undo()
+    assert files.look() == ()
+
+
+def test_where_to_listen_for_a_directory(folder: Path) -> None:
+    for name in ("store", "target"):
+        (folder / name).mkdir()
+    write(folder / "target" / "real.pem", "one")
+    (folder / "store" / "cert.pem").symlink_to("../target/real.pem")
+    (folder / "link").symlink_to("store")
+
+    assert directory(folder / "link").places() == {
+        str(folder): {str(folder / "link")},
+        str(folder / "store"): {"*", str(folder / "store" / "cert.pem")},
+        str(folder / "target"): {str(folder / "target" / "real.pem")},
+    }
+    assert directory(folder / "gone").places() == {str(folder): {str(folder / "gone")}}
+
+
 def test_after_a_change_the_next_one_is_looked_for_eagerly() -> None:
     """What belongs together is often written one by one, and a key's directory is often closed to us."""
     rhythm = Rhythm()
