@@ -69,7 +69,7 @@ def _walk(announcement: Mapping[str, str]) -> Credentials:
     loaded = _settings(announcement)
     with mint.open_session(loaded, ()) as opened:
         credentials = opened.get()
-    algorithm = registry.load_certificate(announcement["certificate"]).key_type.signing_algorithm
+    algorithm = registry.load_certificate(loaded.settings.identity).key_type.signing_algorithm
     render.message(f"3. CreateSession, signed with {algorithm} by the certificate's key, was verified and answered.")
     until = datetime.fromtimestamp(credentials.expires_at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     render.message(f"4. Got temporary credentials {credentials.access_key_id}, valid until {until}.")

@@ -7,6 +7,7 @@ of its own.
 from __future__ import annotations
 
 import os
+import signal
 from typing import TYPE_CHECKING
 
 from rolesanywhere_helper.cli import descriptors
@@ -37,6 +38,7 @@ def run(invocation: Invocation) -> int:
     from rolesanywhere_helper.protocol import mint_exchange  # noqa: PLC0415 - only when chosen
 
     del invocation
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # exec, which starts us too, reads its signals one by one
     out = os.dup(descriptors.STDOUT)
     os.dup2(descriptors.STDERR, descriptors.STDOUT)
     if os.isatty(_STDIN):

@@ -10,7 +10,7 @@ import argparse
 from typing import TYPE_CHECKING, NoReturn
 
 from rolesanywhere_helper import __version__
-from rolesanywhere_helper.cli.commands import COMMANDS, NOT_YET, Command, FlagValue, Invocation
+from rolesanywhere_helper.cli.commands import COMMANDS, Command, FlagValue, Invocation
 from rolesanywhere_helper.cli.descriptors import write_stdout
 from rolesanywhere_helper.cli.logs import LogSettings
 from rolesanywhere_helper.config import flags
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 PROGRAM = "rolesanywhere-helper"
-_GLOBAL_WITH_VALUE = ("--config", "--log-format", "--log-file")
+GLOBAL_WITH_VALUE = ("--config", "--log-format", "--log-file")
 _GLOBAL = ("config", "debug", "log-format", "log-file")
 
 
@@ -56,6 +56,11 @@ class Parser(argparse.ArgumentParser):
         del file
         write_stdout(self.format_help().encode())
 
+    @property
+    def actions(self) -> tuple[argparse.Action, ...]:
+        """What it knows, in the order of its declaration, without what no help shows."""
+        return tuple(action for action in self._actions if action.help != argparse.SUPPRESS)
+
     def parse(self, arguments: Sequence[str]) -> dict[str, FlagValue]:
         """Return what was given, by flag name.
 
@@ -72,8 +77,7 @@ class Parser(argparse.ArgumentParser):
         names = [word.partition("=")[0] for word in unknown if word.startswith("-")]
         if not names:
             self.error(f"{len(unknown)} argument(s) too many: this command takes only flags")
-        supported = [action for action in self._actions if not isinstance(action, _NotYet)]
-        known = [option for action in supported for option in action.option_strings if "=" not in option]
+        known = [option for action in self._actions for option in action.option_strings if "=" not in option]
         near = _nearest(names[0], known)
         what = f"unknown flag {names[0]!a}"
         if near:
@@ -90,15 +94,11 @@ def parse(arguments: Sequence[str]) -> Invocation:
 
     """
     head, name, rest = _split(arguments)
-    given = _main_parser().parse(head)
+    given = main_parser().parse(head)
     if name is None:
         raise UsageError("no command was given", f"'{PROGRAM} --help' lists them; '{PROGRAM} demo' shows the whole way")
     command = _command(name)
-    module = command.load()
-    parser = Parser(f"{PROGRAM} {command.name}", description=command.summary, epilog=f"example:\n{module.EXAMPLE}")
-    module.add_flags(parser)
-    _add_global_flags(parser)
-    given |= parser.parse(rest)
+    given |= command_parser(command).parse(rest)
     log = LogSettings(
         debug=given.get("debug") is True,
         format=str(given.get("log-format", "text")),
@@ -108,6 +108,15 @@ def parse(arguments: Sequence[str]) -> Invocation:
     return Invocation(command, tuple(arguments), own, _text(given, "config"), log)
 
 
+def command_parser(command: Command) -> Parser:
+    """Return the parser of what follows a command's name."""
+    module = command.load()
+    parser = Parser(f"{PROGRAM} {command.name}", description=command.summary, epilog=f"example:\n{module.EXAMPLE}")
+    module.add_flags(parser)
+    _add_global_flags(parser)
+    return parser
+
+
 def add_session_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags of a command that makes a session, or asks the daemon for it."""
     add_settings_flags(parser)
@@ -115,9 +124,8 @@ def add_session_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def add_settings_flags(parser: argparse.ArgumentParser) -> None:
-    """Add every session flag, and refuse by name those that this version does not know yet."""
+    """Add every session flag."""
     add_flags(parser, (flag.name for flag in flags.SESSION_FLAGS))
-    refuse_flags(parser, flags.NOT_YET)
 
 
 def add_flags(parser: argparse.ArgumentParser, names: Iterable[str]) -> None:
@@ -145,26 +153,9 @@ def add_switch(parser: argparse._ActionsContainer, name: str, help_text: str) ->
         parser.add_argument(*spelled, dest=name, action="store_const", const=value, help=argparse.SUPPRESS)
 
 
-def refuse_flags(parser: argparse.ArgumentParser, names: Iterable[str]) -> None:
-    """Know flags by name only to say that they are not supported yet."""
-    for name in sorted(names):
-        parser.add_argument(f"--{name}", action=_NotYet, nargs="?", help=argparse.SUPPRESS)
-
-
-class _NotYet(argparse.Action):
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: str | Sequence[object] | None,
-        option_string: str | None = None,
-    ) -> NoReturn:
-        """Refuse; the value is not looked at, since it may be a password."""
-        del parser, namespace, values
-        raise UsageError(
-            f"{option_string} is not supported yet by this version",
-            "there is: one role for each session, an unencrypted PEM key (--private-key FILE) and a PEM certificate",
-        )
+def add_program(parser: argparse.ArgumentParser, name: str, help_text: str) -> None:
+    """Add a command line of another program: all that follows the flags, also where it looks like some."""
+    parser.add_argument(name, metavar="CMD", nargs=argparse.REMAINDER, help=_escaped(help_text))
 
 
 def _split(arguments: Sequence[str]) -> tuple[Sequence[str], str | None, Sequence[str]]:
@@ -174,13 +165,14 @@ def _split(arguments: Sequence[str]) -> tuple[Sequence[str], str | None, Sequenc
         if takes_value:
             takes_value = False
         elif word.startswith("-"):
-            takes_value = word in _GLOBAL_WITH_VALUE
+            takes_value = word in GLOBAL_WITH_VALUE
         else:
             return arguments[:index], word, arguments[index + 1 :]
     return arguments, None, ()
 
 
-def _main_parser() -> Parser:
+def main_parser() -> Parser:
+    """Return the parser of what stands before a command's name."""
     shown = [command for command in COMMANDS if not command.is_hidden]
     width = max(len(command.name) for command in shown)
     listed = "\n".join(f"  {command.name:<{width}}  {command.summary}" for command in shown)
@@ -221,8 +213,6 @@ def _command(name: str) -> Command:
     for command in COMMANDS:
         if command.name == name:
             return command
-    if name in NOT_YET:
-        raise UsageError(f"the command {name} is not part of this version yet", f"'{PROGRAM} --help' lists what is")
     shown = [command.name for command in COMMANDS if not command.is_hidden]
     near = _nearest(name, shown)
     hint = f"did you mean {near}?" if near else f"there is: {', '.join(shown)}"

@@ -52,8 +52,9 @@ def run(invocation: Invocation) -> int:
     settings = _load(invocation)
     _set_up_log(invocation, settings)
     _tell(settings)
+    held = hold_secrets(settings)
     if settings.event_loop != "uvloop":  # which cannot do without
-        _do_without_openssl()
+        do_without_openssl()
     from rolesanywhere_helper.wiring import serve  # noqa: PLC0415 - imports asyncio, which is to find no TLS
 
     def reload() -> ServeSettings:
@@ -61,7 +62,21 @@ def run(invocation: Invocation) -> int:
         _tell(loaded)
         return loaded
 
-    return serve.run(settings, reload=reload)
+    return serve.run(settings, reload=reload, secrets=held)
+
+
+def hold_secrets(settings: ServeSettings) -> dict[str, dict[str, str]]:
+    """Ask for what has to be typed in, once at the start, and take what variables and descriptors hold."""
+    if not any(served.settings.identity.secrets for served in settings.sessions):
+        return {}
+    from rolesanywhere_helper.system.references import References  # noqa: PLC0415 - only where there are secrets
+    from rolesanywhere_helper.system.terminal import ask_secret  # noqa: PLC0415 - as above
+    from rolesanywhere_helper.wiring.access import secrets_to_hold  # noqa: PLC0415 - as above
+
+    references = References(os.environ)
+    return {
+        served.name: secrets_to_hold(served.settings.identity, references, ask_secret) for served in settings.sessions
+    }
 
 
 def _load(invocation: Invocation) -> ServeSettings:
@@ -76,7 +91,7 @@ def _tell(settings: ServeSettings) -> None:
     _log.debug("settings: %s", settings)
 
 
-def _do_without_openssl() -> None:
+def do_without_openssl() -> None:
     """Let what loads OpenSSL fail to import, as on a Python that was built without it: 8 MB of memory.
 
     This process serves plain HTTP on this machine and makes no connection of its own, but asyncio imports ssl where it

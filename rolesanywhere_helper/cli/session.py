@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from rolesanywhere_helper.config.environment import Surroundings
 from rolesanywhere_helper.config.files import read_trusted
+from rolesanywhere_helper.config.flags import AGENT_SOCKET, SESSION_FLAGS
 from rolesanywhere_helper.config.load import load_session
 
 if TYPE_CHECKING:
@@ -24,6 +25,21 @@ def surroundings() -> Surroundings:
     except FileNotFoundError:  # it was removed: only relative paths need it
         working_directory = ""
     return Surroundings(os.environ, working_directory, is_root=os.geteuid() == 0)
+
+
+def credential_process_line(invocation: Invocation) -> tuple[str, ...]:
+    """Return the command line of a ``credential-process`` for the session that another command's flags name.
+
+    A renewal in the background runs it again, and knows no flags of that other command.
+    """
+    words = ["credential-process"]
+    if invocation.config is not None:
+        words.append(f"--config={invocation.config}")
+    for flag in (*SESSION_FLAGS, AGENT_SOCKET):
+        given = invocation.flags.get(flag.name, [])
+        values = given if isinstance(given, list) else [given]
+        words += [f"{flag.option}={str(value).lower() if isinstance(value, bool) else value}" for value in values]
+    return tuple(words)
 
 
 def load(invocation: Invocation) -> LoadedSettings:

@@ -8,12 +8,17 @@ from typing import TYPE_CHECKING
 
 from rolesanywhere_helper.cli import parser as command_line
 from rolesanywhere_helper.cli.descriptors import write_stdout
+from rolesanywhere_helper.cli.session import surroundings
+from rolesanywhere_helper.config.flags import IDENTITY_FLAGS
+from rolesanywhere_helper.config.load import load_identity
 from rolesanywhere_helper.errors import UsageError
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
+    from collections.abc import Mapping
 
     from rolesanywhere_helper.cli.commands import Invocation
+    from rolesanywhere_helper.identity.loaded import LoadedKey
 
 EXAMPLE = "  rolesanywhere-helper sign-string --private-key /etc/pki/host.key --digest SHA256 --format text"
 
@@ -21,28 +26,13 @@ _log = logging.getLogger(__name__)
 
 
 def add_flags(parser: ArgumentParser) -> None:
-    """Declare the official helper's flags; those of keys that are not in a file only by name."""
+    """Declare the official helper's flags."""
     from rolesanywhere_helper.protocol.signing_test import DIGESTS, SignatureFormat  # noqa: PLC0415 - only when chosen
 
-    command_line.add_flags(
-        parser, ["private-key", "certificate", "strict-key-permissions", "accept-insecure-private-key-file"]
-    )
+    command_line.add_flags(parser, IDENTITY_FLAGS)
     formats = [each.value for each in SignatureFormat]
     parser.add_argument("--digest", choices=DIGESTS, help=f"hash to sign with (default: {DIGESTS[0]})")
     parser.add_argument("--format", choices=formats, help="form of the signature (default: json)")
-    command_line.refuse_flags(
-        parser,
-        [
-            "cert-selector",
-            "system-store-name",
-            "use-latest-expiring-certificate",
-            "pkcs11-lib",
-            "reuse-pin",
-            "tpm-key-password",
-            "no-tpm-key-password",
-            "pkcs8-password",
-        ],
-    )
 
 
 def run(invocation: Invocation) -> int:
@@ -56,17 +46,27 @@ def run(invocation: Invocation) -> int:
     """
     from rolesanywhere_helper.identity import registry  # noqa: PLC0415 - only when chosen
     from rolesanywhere_helper.protocol import signing_test  # noqa: PLC0415 - only when chosen
+    from rolesanywhere_helper.system.references import References  # noqa: PLC0415 - only when chosen
+    from rolesanywhere_helper.system.terminal import ask_secret  # noqa: PLC0415 - only when chosen
+    from rolesanywhere_helper.wiring.access import asking, open_access  # noqa: PLC0415 - only when chosen
 
     given = invocation.flags
-    path = given.get("private-key")
-    if not isinstance(path, str) or not path:
-        raise UsageError("missing: --private-key", "give the PEM file with the key: --private-key FILE")
-    loaded = registry.load_signing_key(
-        path,
-        strict_permissions=given.get("strict-key-permissions") is True,
-        accept_insecure_file=given.get("accept-insecure-private-key-file") is True,
-        in_gitlab_ci="GITLAB_CI" in os.environ,
-    )
+    reference = load_identity(given, surroundings())
+    if not reference.private_key and reference.certificate_directory is None:
+        raise UsageError("missing: --private-key", "give the file with the key: --private-key FILE")
+    references = References(os.environ)
+
+    def load(secrets: Mapping[str, str]) -> LoadedKey:
+        doors = open_access(
+            os.environ,
+            secrets=secrets,
+            references=references,
+            cache_directory=surroundings().cache_directory,
+            in_gitlab_ci=surroundings().in_gitlab_ci,
+        )
+        return registry.load_signing_key(reference, doors)
+
+    loaded = asking(load, ask_secret, {})
     for warning in loaded.warnings:
         _log.warning("%s", warning)
     message = signing_test.message(loaded.key.key_type, loaded.key.public_bytes)

@@ -124,7 +124,7 @@ def run(invocation: Invocation) -> int:
     is_print, is_install = "print" in flags, flags.get("install") is True
     if is_print == is_install:
         raise UsageError("say either --print or --install", f"try: {PROGRAM} systemd --print {SERVICE}")
-    units = Units(_templates(), _installed_command(), for_user=flags.get("user") is True)
+    units = Units(_templates(), installed_command(), for_user=flags.get("user") is True)
     if is_print:
         write_stdout(b"".join(_printed(units, str(flags["print"]))))
         return 0
@@ -289,7 +289,7 @@ def _templates() -> Path:
     raise HelperError("this installation came without its systemd units", f"install {PROGRAM} again, from a wheel")
 
 
-def _installed_command() -> str:
+def installed_command() -> str:
     """Return the absolute path of the installed command.
 
     Raises:

@@ -144,14 +144,15 @@ class CertificateAuthority:
         return cls(_signed(builder, private_key.public_key(), private_key, digest), private_key)
 
     @classmethod
-    def from_pem(cls, certificate: bytes, key: bytes) -> Self:
+    def from_pem(cls, certificate: bytes, key: bytes, passphrase: bytes | None = None) -> Self:
         """Load a root that was written before.
 
         Raises:
-            ValueError: one of the two is not what it should be, or the key is encrypted.
+            ValueError: one of the two is not what it should be, or the passphrase is not the key's.
+            TypeError: the key is encrypted and no passphrase was given, or the other way round.
 
         """
-        private_key = serialization.load_pem_private_key(key, None)
+        private_key = serialization.load_pem_private_key(key, passphrase)
         if not hasattr(private_key, "sign"):
             raise ValueError("a key that cannot sign")
         return cls(x509.load_pem_x509_certificate(certificate), private_key)  # type: ignore[arg-type]  # it can sign
@@ -193,10 +194,11 @@ class CertificateAuthority:
         """
         if private_key is None:
             private_key = generate_key(request.key)
-        certificate = self._sign(
-            _leaf_builder(request, private_key.public_key()), private_key.public_key(), request.digest
-        )
-        return Issued(certificate, private_key, self.chain)
+        return Issued(self.certify(request, private_key.public_key()), private_key, self.chain)
+
+    def certify(self, request: LeafRequest, public_key: CertificatePublicKeyTypes) -> x509.Certificate:
+        """Issue a leaf for a key that somebody else has."""
+        return self._sign(_leaf_builder(request, public_key), public_key, request.digest)
 
     def _sign(
         self, builder: x509.CertificateBuilder, public_key: CertificatePublicKeyTypes, digest: Digest

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import rolesanywhere_helper
-from tests.fakes.daemon import OUTLETS, Daemon, owned
+from tests.fakes.daemon import OUTLETS, Daemon, owned, until
 from tests.fakes.other_user import ALICE, User, running_as
 
 if TYPE_CHECKING:
@@ -96,6 +96,37 @@ def test_a_stopped_daemon_is_not_waited_for(daemon: Daemon) -> None:
     daemon.emulated.emulator.forget_requests()
     assert given(ask(daemon))["AccessKeyId"]
     assert len(daemon.emulated.create_session_calls()) == 1
+
+
+def test_who_cannot_sign_is_told_why_the_daemon_gives_nothing(daemon: Daemon, public: Path) -> None:
+    daemon.emulated.emulator.set_fault(status=500)
+    daemon.start(wait=False)
+    daemon.await_listening()
+    until(lambda: daemon.error_code() == "service-unavailable")
+    told = daemon.status()["lastError"]
+    own = daemon.config
+    daemon.config = public / "without-key.toml"
+    daemon.config.write_text(own.read_text().replace("host.key", "not-mine.key"))
+    daemon.config.chmod(0o600)
+
+    done = ask(daemon)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"error: the agent at {daemon.agent} has no credentials for the session default: " in done.stderr
+    assert f"{told['message']} (service-unavailable)\nhint: {told['hint']}\n" in done.stderr
+
+    daemon.send(signal.SIGSTOP)
+    done = ask(daemon)
+    assert f"error: the agent at {daemon.agent} gave no credentials: timed out\n" in done.stderr
+    daemon.send(signal.SIGCONT)
+
+    # The negative controls: without a daemon it is its own failure, and who can sign needs no daemon.
+    daemon.stop()
+    done = ask(daemon)
+    assert "not-mine.key" in done.stderr.partition("\n")[0]
+    assert "no daemon that has the session answers at" in done.stderr
+    daemon.emulated.emulator.clear_faults()
+    daemon.config = own
+    assert given(ask(daemon))["AccessKeyId"]
 
 
 @pytest.mark.usefixtures("as_root")

@@ -23,7 +23,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from rolesanywhere_helper import errors
 from rolesanywhere_helper.domain.endpoint import parse_endpoint
 from rolesanywhere_helper.domain.session import session_spec
-from rolesanywhere_helper.identity.software import SoftwareIdentity, SoftwareKey
+from rolesanywhere_helper.emulator import trust_policies
+from rolesanywhere_helper.identity.keyed import KeyedIdentity
+from rolesanywhere_helper.identity.software import SoftwareKey
 from rolesanywhere_helper.pki.certificates import CertificateAuthority, LeafRequest, Validity, certificates_pem
 from rolesanywhere_helper.pki.forgery import of_version_1, signed_with_sha1
 from rolesanywhere_helper.pki.keys import KeyKind
@@ -249,7 +251,7 @@ def test_a_session_longer_than_the_roles_maximum_is_refused(run_helper: RunHelpe
 
 
 def test_a_role_that_does_not_trust_roles_anywhere_is_refused(run_helper: RunHelper, emulated: Emulated) -> None:
-    with role_changed(emulated, trusts_roles_anywhere=False):
+    with role_changed(emulated, trust_policy=trust_policies.NOBODY):
         done = run_helper("credential-process", *emulated.flags())
     role = emulated.announcement["roleArn"]
     assert_refused(done, errors.AssumeRoleDeniedError, f"the service refused: Unable to assume role for {role}")
@@ -427,9 +429,9 @@ def test_what_the_service_would_refuse_anyway_is_not_sent(
 # A raw client: the project's signing, and what the command would never send
 
 
-def holder(issued: Issued) -> SoftwareIdentity:
+def holder(issued: Issued) -> KeyedIdentity:
     """Return an identity without the checks that loading it makes."""
-    return SoftwareIdentity(
+    return KeyedIdentity(
         leaf_der=issued.der,
         chain_der=tuple(above.public_bytes(Encoding.DER) for above in issued.intermediates),
         serial=issued.certificate.serial_number,

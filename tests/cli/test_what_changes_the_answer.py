@@ -21,7 +21,7 @@ import pytest
 
 from rolesanywhere_helper import fastpath
 from rolesanywhere_helper.config.environment import VARIABLES
-from rolesanywhere_helper.config.flags import SESSION_FLAGS, flag_named
+from rolesanywhere_helper.config.flags import SECRETS, SESSION_FLAGS, flag_named
 from rolesanywhere_helper.pki.certificates import CertificateAuthority, LeafRequest, Validity
 from rolesanywhere_helper.pki.keys import KeyKind
 from tests.fakes.answers import created, session_document
@@ -167,7 +167,7 @@ def test_every_variable_that_has_a_meaning_is_in_the_routes_name() -> None:
         environment = {variable.encode(): value.encode() for variable, value in variables.items()}
         return fastpath.route_name([], environment, b"/")
 
-    assert name(AWS_REGION="x") == name(), "the negative control: what is not listed is not looked at"
+    assert name(AWS_PROFILE="x") == name(), "the negative control: what is not listed is not looked at"
     assert [variable for variable in VARIABLES if name(**{variable: "x"}) == name()] == []
     assert [variable for variable in VARIABLES if name(**{variable: "x"}) == name(**{variable: "y"})] == []
 
@@ -187,6 +187,19 @@ CHANGED = {
     "region": "eu-west-1",
     "endpoint": "",  # the same one by another name
     "session": "deploy",
+    "assume-role-arn": "arn:aws:iam::444455556666:role/Nobody",
+}
+# What has no meaning for the key in a file that is asked with here; each has tests where it has one.
+OF_OTHER_KEYS = {
+    *SECRETS, *(f"{name}-file" for name in SECRETS), "no-tpm-key-password", "pkcs11-lib", "reuse-pin", "cert-selector",
+    "cert-directory", "use-latest-expiring-certificate", "system-store-name",
+}  # fmt: skip
+# What is said of a role to go on to, beside that.
+OF_A_HOP = {
+    "external-id": "other",
+    "session-tags": "team=blue",
+    "transitive-tag-keys": "team",
+    "sts-endpoint": "http://127.0.0.1:1",
 }
 # Their meaning is in the connection, and shown with a server that has one to look at, or in a test of their own.
 ELSEWHERE = {
@@ -196,7 +209,7 @@ ELSEWHERE = {
 
 
 def test_every_session_flag_has_a_test() -> None:
-    assert {flag.name for flag in SESSION_FLAGS} == set(CHANGED) | ELSEWHERE
+    assert {flag.name for flag in SESSION_FLAGS} == set(CHANGED) | ELSEWHERE | OF_OTHER_KEYS | set(OF_A_HOP)
 
 
 @pytest.mark.promise(40)
@@ -206,6 +219,16 @@ def test_a_flag_changes_the_answer_on_the_command_line_and_as_a_variable(ask: As
     assert_noticed(ask, ask.with_flag(name, value))
     said = ask.from_environment()
     assert_noticed(said, said.with_variables(**{flag_named(name).variable: value}))
+
+
+@pytest.mark.promise(40)
+@pytest.mark.parametrize("name", OF_A_HOP)
+def test_what_is_said_of_a_role_to_go_on_to_changes_the_answer(ask: Ask, emulated: Emulated, name: str) -> None:
+    other = next(role.arn for role in emulated.emulator.state.roles if role.arn != emulated.announcement["roleArn"])
+    going_on = ask.with_flag("assume-role-arn", other)
+    if name == "transitive-tag-keys":
+        going_on = going_on.with_flag("session-tags", "team=blue")
+    assert_noticed(going_on, going_on.with_flag(name, OF_A_HOP[name]))
 
 
 def test_a_session_without_a_cache_is_made_each_time(ask: Ask) -> None:
