@@ -17,9 +17,12 @@ DEBIAN_PACKAGES := python3 python3-venv
 SAY := printf '%s\n' >&2
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip $(shell test -t 2 || echo --quiet)
 
+# From the Debian packages libtss2-dev, pkg-config, python3-dev and gcc (tests/peers/debian-packages.txt).
+TPM_CAN_BE_BUILT := pkg-config --exists tss2-esys 2>/dev/null && command -v gcc >/dev/null
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check lint types contracts promises soak coverage clean
+.PHONY: help demo test check lint types contracts generated promises soak coverage clean
 
 help:
 	@echo 'make demo       set everything up, then turn a throwaway certificate into credentials on this machine'
@@ -28,6 +31,7 @@ help:
 	@echo 'make lint       ruff: rules and format'
 	@echo 'make types      mypy --strict'
 	@echo 'make contracts  who may import what (import-linter)'
+	@echo 'make generated  write what is made from the program: manual pages, completion scripts, tables in docs/'
 	@echo 'make promises   run the tests that prove a promise, and print promise, tests and result'
 	@echo 'make soak       random requests for half an hour (make test: a minute)'
 	@echo 'make coverage   the tests, with an HTML report of lines and branches in htmlcov/'
@@ -56,6 +60,9 @@ types: $(TEST_READY)
 contracts: $(TEST_READY)
 	@$(SAY) 'check: import contracts'
 	@$(BIN)/lint-imports
+
+generated: $(TEST_READY)
+	@$(BIN)/python -m scripts.generated
 
 promises: $(TEST_READY)
 	@$(BIN)/python scripts/promises.py
@@ -91,7 +98,9 @@ $(TEST_READY): $(INSTALLED_FROM) | $(VENV_MADE)
 	@$(SAY) 'setup: upgrading pip in .venv'
 	@$(PIP) install --upgrade 'pip>=25.1' >&2
 	@$(SAY) 'setup: installing rolesanywhere-helper, its libraries and the emulator'
-	@$(PIP) install --editable '.[emulator]' >&2
+	@$(PIP) install --editable '.[emulator,pkcs11,spiffe]' >&2
+	@$(SAY) 'setup: installing what reads keys in a TPM, if there is what it is built with (a minute on a first run)'
+	@if $(TPM_CAN_BE_BUILT); then $(PIP) install --editable '.[tpm]' >&2; fi
 	@$(SAY) 'setup: installing what the tests need: test runner, linters, real AWS clients (a minute or two on a first run)'
 	@$(PIP) install --group test --group peers --group lint >&2
 	@touch $@ $(DEMO_READY)

@@ -48,14 +48,20 @@ class Broker:
         renew_in_background: Callable[[], None],
         clock: Clock,
         randomness: Randomness,
+        least_seconds: int = 0,
     ) -> None:
-        """Join the parts. ``mint_seconds`` is the deadline that the minter keeps."""
+        """Join the parts. ``mint_seconds`` is the deadline that the minter keeps.
+
+        With ``least_seconds`` left or less a set counts as low, also above the usual mark: that is for what cannot be
+        renewed where it goes (promise 83).
+        """
         self._store = store
         self._minter = minter
         self._mint_seconds = mint_seconds
         self._renew_in_background = renew_in_background
         self._clock = clock
         self._randomness = randomness
+        self._least_seconds = least_seconds
 
     def get(self) -> Credentials:
         """Return a set that is valid now.
@@ -100,7 +106,7 @@ class Broker:
         began_at = self._clock.now()
         remembered = self._remembered()
         if remembered is not None:
-            raise self._told_again(remembered)
+            raise remembered
         pause = _FIRST_LOOK_SECONDS
         while True:
             with self._store.try_lead(self._mint_seconds) as leads:
@@ -140,25 +146,28 @@ class Broker:
     def _judge(self, held: StoredSet | None) -> Freshness:
         if held is None:
             return Freshness.EXPIRED
-        return judge(held.credentials, held.due_at, self._clock.now())
+        return judge(held.credentials, held.due_at, self._clock.now(), self._least_seconds)
 
     def _remember(self, error: HelperError) -> None:
         now = self._clock.now()
         self._store.save_failure(StoredFailure(now, now + remember_seconds(error), error))
 
-    def _remembered(self) -> StoredFailure | None:
-        failure = self._store.load_failure()
-        # A failure from the future was written before the clock was set back.
-        if failure is None or not failure.failed_at <= self._clock.now() < failure.until:
-            return None
-        return failure
-
-    def _told_again(self, failure: StoredFailure) -> HelperError:
-        left = max(1, round(failure.until - self._clock.now()))
-        hint = f"{failure.error.hint} (remembered: asked again in {left} s, or at once with --no-cache)"
-        return type(failure.error)(failure.error.what, hint)
+    def _remembered(self) -> HelperError | None:
+        return told_again(self._store.load_failure(), self._clock.now())
 
     def _wait_after(self, error: HelperError, held: StoredSet | None) -> float:
         """Return how long to wait after a failed renewal (docs/refresh-policy.md)."""
         left = held.credentials.expires_at - self._clock.now() if held is not None else 0
         return wait_after_failure(error, left, self._randomness)
+
+
+def told_again(failure: StoredFailure | None, now: float) -> HelperError | None:
+    """Return a failure as it is told to those who ask again too soon, or None if they may try (promise 82).
+
+    One from the future was written before the clock was set back.
+    """
+    if failure is None or not failure.failed_at <= now < failure.until:
+        return None
+    left = max(1, round(failure.until - now))
+    hint = f"{failure.error.hint} (remembered: asked again in {left} s, or at once with --no-cache)"
+    return type(failure.error)(failure.error.what, hint)

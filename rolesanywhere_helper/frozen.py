@@ -8,7 +8,7 @@ this program uses is here: no ``init=False``, no ``kw_only``, no ``__post_init__
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from dataclasses import dataclass, field
+    from dataclasses import dataclass, field, replace
 else:
     _MISSING = object()
     _setattr = object.__setattr__
@@ -28,6 +28,11 @@ else:
     def field(*, default=_MISSING, default_factory=_MISSING, repr=True, compare=True):  # noqa: A002 - as above
         """Declare a field with more than a default, as :func:`dataclasses.field` does."""
         return _Field(default, default_factory, repr, compare)
+
+    def replace(value, /, **changes):
+        """Return a value of the same class with some fields changed, as :func:`dataclasses.replace` does."""
+        same = {name: getattr(value, name) for name in type(value).__value_fields__ if name not in changes}
+        return type(value)(**same, **changes)
 
     def dataclass(*, frozen, slots):
         """Make a class of frozen values with slots out of its annotations."""
@@ -130,4 +135,4 @@ else:
         "__dataclass_fields__": _StandardFields(),
     }
 
-__all__ = ["dataclass", "field"]
+__all__ = ["dataclass", "field", "replace"]

@@ -25,7 +25,12 @@ pytest_plugins = [
     "tests.plugins.peers",
     "tests.plugins.promises",
     "tests.plugins.served",
+    "tests.plugins.tpm",
 ]
+
+
+# A project of somebody else's: tests/peers/test_pytest_plugin.py lets it test itself.
+collect_ignore = ["sample_project"]
 
 
 @pytest.fixture(autouse=True)

@@ -66,6 +66,16 @@ def parse_role_arn(text: str) -> Arn:
     return arn
 
 
+def parse_caller_arn(text: str) -> Arn:
+    """Parse the ARN of who calls AWS, as GetCallerIdentity tells it: a user, the root user, a session of a role.
+
+    Raises:
+        InvalidArnError: it is not one.
+
+    """
+    return _split(text, "caller", "arn:aws:iam::111122223333:user/NAME")
+
+
 def _roles_anywhere_arn(text: str, kind: str, called: str) -> Arn:
     example = f"arn:aws:rolesanywhere:eu-central-1:111122223333:{kind}/UUID"
     arn = _split(text, called, example)

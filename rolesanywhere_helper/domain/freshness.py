@@ -21,7 +21,8 @@ LONG_SESSION = 45 * 60
 # not handed to a new process as if it were fresh.
 LOW_WATER_SECONDS = 5 * 60
 LOW_WATER_FRACTION = 1 / 6
-
+# What goes where nobody can renew it (the variables of a shell) should not end soon after.
+FINAL_FRACTION = 1 / 2
 
 # A clock that stands this far before the set's issue has been set back: the set's age can no longer be told.
 CLOCK_TOLERANCE_SECONDS = 5 * 60
@@ -49,21 +50,32 @@ def refresh_at(issued_at: int, expires_at: int, draw: float) -> int:
     return issued_at + int(earliest + draw * (latest - earliest))
 
 
-def low_at(issued_at: int, expires_at: int) -> int:
-    """Return the second from which a set is too low to be printed as if it were fresh: T/6 or five minutes are left."""
+def final_seconds(duration_seconds: int) -> int:
+    """Return how much should be left of what cannot be renewed where it goes: half of the length that was asked for.
+
+    Of what was asked for, since a set that a daemon handed over does not tell how long it once was.
+    """
+    return int(duration_seconds * FINAL_FRACTION)
+
+
+def low_at(issued_at: int, expires_at: int, least_seconds: int = 0) -> int:
+    """Return the second from which a set is too low to be handed out as if it were fresh.
+
+    T/6 or five minutes are left then, or ``least_seconds`` if that is more.
+    """
     lifetime = expires_at - issued_at
-    return expires_at - int(max(LOW_WATER_SECONDS, lifetime * LOW_WATER_FRACTION))
+    return expires_at - int(max(LOW_WATER_SECONDS, lifetime * LOW_WATER_FRACTION, least_seconds))
 
 
-def judge(credentials: Credentials, refresh_point: int, now: float) -> Freshness:
-    """Judge a set at a moment.
+def judge(credentials: Credentials, refresh_point: int, now: float, least_seconds: int = 0) -> Freshness:
+    """Judge a set at a moment. With ``least_seconds`` left or less it counts as low, whatever its length.
 
     A set issued in the future (the clock was set back) counts as low: nobody can tell how much of it is left.
     """
     if now >= credentials.expires_at:
         return Freshness.EXPIRED
     is_from_the_future = now < credentials.issued_at - CLOCK_TOLERANCE_SECONDS
-    if is_from_the_future or now >= low_at(credentials.issued_at, credentials.expires_at):
+    if is_from_the_future or now >= low_at(credentials.issued_at, credentials.expires_at, least_seconds):
         return Freshness.LOW
     if now >= refresh_point:
         return Freshness.DUE

@@ -9,7 +9,14 @@ from __future__ import annotations
 from binascii import crc32
 from typing import TYPE_CHECKING
 
-from rolesanywhere_helper.errors import NetworkError, RefusedError, ServiceError, UnusableLeafError, UsageError
+from rolesanywhere_helper.errors import (
+    ChildNotStartedError,
+    NetworkError,
+    RefusedError,
+    ServiceError,
+    UnusableLeafError,
+    UsageError,
+)
 
 if TYPE_CHECKING:
     from rolesanywhere_helper.domain.ports import Randomness
@@ -23,6 +30,8 @@ EXPIRED_WAIT_SECONDS = 30.0
 SPREAD = (0.5, 1.5)
 # After what will be the same until somebody changes something.
 LASTING_WAIT_SECONDS = (300.0, 600.0)
+# When nobody was asked, since this machine had no process or descriptor left: that can pass at any moment.
+NOT_STARTED_WAIT_SECONDS = (3.0, 6.0)
 # After a restart: however often a process is started, its sessions cost no more than one attempt in so long.
 RESTART_WAIT_SECONDS = (15.0, 30.0)
 # While a certificate and its key are being replaced one after the other: half a second, one, two, two …
@@ -45,7 +54,10 @@ def wait_after_failure(error: HelperError, left: float, randomness: Randomness) 
     """Return the seconds to wait after a failed attempt, where ``left`` seconds are left of the set at hand, if any.
 
     U(5, 10) minutes after a lasting failure; else clamp(left/8, 15, 300)·U(0.5, 1.5), or 30·U(0.5, 1.5) once expired.
+    U(3, 6) seconds where no attempt could even begin.
     """
+    if isinstance(error, ChildNotStartedError):
+        return randomness.uniform(*NOT_STARTED_WAIT_SECONDS)
     if is_lasting(error):
         return randomness.uniform(*LASTING_WAIT_SECONDS)
     base = EXPIRED_WAIT_SECONDS

@@ -126,6 +126,14 @@ class Audit(Protocol):
 class Counters(Protocol):
     """Where the edge counts what it does; ``outlet`` is imds, container, agent or metrics."""
 
+    def opened(self, outlet: str) -> None:
+        """Count a connection that was opened."""
+        ...
+
+    def closed(self, outlet: str) -> None:
+        """Count a connection that has ended."""
+        ...
+
     def answered(self, outlet: str, status: int) -> None:
         """Count an answer."""
         ...

@@ -13,6 +13,16 @@ from tests.plugins.peers import Package, find, listed_packages, read_packages
 
 ROOT = Path(__file__).parents[2]
 PLUGINS = ("alone", "peers", "promises")
+NO_TERRAFORM = """
+import pytest
+from tests.plugins import peers
+
+@pytest.fixture(autouse=True)
+def bare_machine(monkeypatch):
+    monkeypatch.setattr(peers, "find_by_hand", lambda name: None)
+
+def test_with_terraform(peer): peer("terraform")
+"""
 NO_OPENSSL = """
 import pytest
 from tests.plugins import peers
@@ -56,6 +66,14 @@ class TestPeers:
         assert done.returncode == pytest.ExitCode.TESTS_FAILED
         assert "needs the Debian package openssl: sudo apt-get install -y" in done.stdout
         assert "1 failed, 1 passed" in done.stdout.splitlines()[-1]
+
+    def test_what_no_package_brings_is_named_with_where_it_comes_from(self, tmp_path: Path) -> None:
+        here, in_ci = (session(tmp_path, NO_TERRAFORM, ci=ci) for ci in ("", "true"))
+
+        assert here.returncode == pytest.ExitCode.OK, here.stdout
+        assert "not run: test_made_up.py::test_with_terraform needs terraform\n" in here.stdout
+        assert in_ci.returncode == pytest.ExitCode.TESTS_FAILED
+        assert "needs terraform: https://developer.hashicorp.com/terraform/install" in in_ci.stdout
 
     @pytest.mark.parametrize(("ci", "code"), [("", pytest.ExitCode.OK), ("true", pytest.ExitCode.TESTS_FAILED)])
     def test_in_ci_nothing_is_left_out(self, tmp_path: Path, ci: str, code: int) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from rolesanywhere_helper.broker import Broker
+from rolesanywhere_helper.domain.freshness import final_seconds
 from rolesanywhere_helper.domain.ports import StoredEnd, StoredFailure, StoredSet
 from rolesanywhere_helper.errors import ConnectionFailedError, HelperError, KeyMismatchError, UntrustedCertificateError
 from tests.fakes.clock import FakeClock, FixedRandomness
@@ -87,7 +88,7 @@ class House:
     def __post_init__(self) -> None:
         self.minter = ScriptedMinter(self.clock)
 
-    def broker(self) -> Broker:
+    def broker(self, least_seconds: int = 0) -> Broker:
         return Broker(
             store=self.store,
             minter=self.minter,
@@ -95,6 +96,7 @@ class House:
             renew_in_background=self._count_renewal,
             clock=self.clock,
             randomness=FixedRandomness(),
+            least_seconds=least_seconds,
         )
 
     def holds(self, *, age: int, lifetime: int = 3600) -> Credentials:
@@ -158,6 +160,61 @@ def test_a_low_set_survives_a_failed_renewal(error: HelperError) -> None:
     # … and the failure is remembered: the next call does not ask again at once
     assert house.broker().get() == held
     assert house.minter.calls == 1
+
+
+@pytest.mark.promise(83)
+@pytest.mark.parametrize(
+    ("age", "lifetime", "expected"),
+    [
+        (1200, 3600, "ASIAHELD"),
+        (1790, 3600, "ASIAHELD"),
+        (1801, 3600, "ASIA1"),
+        (440, 900, "ASIAHELD"),
+        (460, 900, "ASIA1"),
+        (21_500, 43_200, "ASIAHELD"),
+        (21_700, 43_200, "ASIA1"),
+    ],
+)
+def test_what_cannot_be_renewed_where_it_goes_has_half_left(age: int, lifetime: int, expected: str) -> None:
+    house = House()
+    house.clock.advance(1)
+    house.holds(age=age, lifetime=lifetime)
+    assert house.broker(final_seconds(lifetime)).get().access_key_id == expected
+
+
+@pytest.mark.promise(83)
+def test_half_is_of_what_was_asked_for_where_a_set_does_not_tell_how_long_it_was() -> None:
+    house = House()
+    house.clock.advance(1)
+    house.holds(age=60, lifetime=1500)  # from a daemon, which had it for a while
+    assert house.broker(final_seconds(3600)).get().access_key_id == "ASIA1"
+
+
+@pytest.mark.promise(83)
+@pytest.mark.parametrize("error", [REFUSAL, OUTAGE])
+def test_less_than_half_is_used_when_the_renewal_fails_until_it_expires(error: HelperError) -> None:
+    house = House()
+    held = house.holds(age=2000)
+    house.minter.error = error
+    assert house.broker(1800).get() == held
+    house.clock.advance(1700)
+    with pytest.raises(type(error)):
+        house.broker(1800).get()
+
+
+@pytest.mark.promise(34)
+def test_who_waits_for_half_does_not_take_less_that_another_left() -> None:
+    house = House()
+    house.clock.advance(1)
+    house.store.is_led_by_another = True
+    left = credentials(NOW - 2000, 3600, "ASIALESS")
+
+    def bring() -> None:
+        house.store.entry = StoredSet(left, NOW + 1600)
+        house.store.is_led_by_another = False
+
+    _when_asleep(house, bring)
+    assert house.broker(1800).get().access_key_id == "ASIA1"
 
 
 @pytest.mark.promise(83)

@@ -17,7 +17,7 @@ from rolesanywhere_helper.cli.parser import parse
 from rolesanywhere_helper.errors import ConfigurationError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from rolesanywhere_helper.config.serve_settings import ServeSettings
@@ -41,7 +41,14 @@ class Wiring:
         self.settings: list[ServeSettings] = []
         self.during: Callable[[Callable[[], ServeSettings]], None] = lambda _reload: None
 
-    def run(self, settings: ServeSettings, *, reload: Callable[[], ServeSettings]) -> int:
+    def run(
+        self,
+        settings: ServeSettings,
+        *,
+        reload: Callable[[], ServeSettings],
+        secrets: Mapping[str, Mapping[str, str]],
+    ) -> int:
+        self.secrets = secrets
         self.settings.append(settings)
         self.during(reload)
         return 0
@@ -196,7 +203,7 @@ import sys, types
 from rolesanywhere_helper import wiring
 from rolesanywhere_helper.cli.main import main
 
-def run(settings, *, reload):
+def run(settings, *, reload, secrets):
     import asyncio
     try:
         import ssl

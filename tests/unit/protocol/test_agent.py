@@ -23,7 +23,10 @@ class Agent:
         self.deploy = FakeView(policy=AccessPolicy(frozenset({0}), frozenset({50}), is_stated=True))
         self.backup = FakeView("backup", policy=AccessPolicy(frozenset({0})))
         self.audit = FakeAudit()
-        self.route = AgentRoute([self.deploy, self.backup], lambda peer: b'{"uid": %d}' % (peer.uid or 0), self.audit)
+        self.errors: dict[str, tuple[str, str, str]] = {}
+        self.route = AgentRoute(
+            [self.deploy, self.backup], lambda peer: b'{"uid": %d}' % (peer.uid or 0), self.errors.get, self.audit
+        )
 
     def get(self, path: str, peer: Peer = MEMBER, method: str = "GET") -> Response:
         return self.route.answer(Request(method, path, (), peer))
@@ -66,6 +69,19 @@ def test_the_status_is_told_as_far_as_the_peer_may_see_it(agent: Agent) -> None:
 def test_without_a_set_there_is_no_success(agent: Agent) -> None:
     agent.deploy.held = None
     assert agent.get("/v1/sessions/deploy").status == 503
+
+
+def test_who_may_have_it_is_told_why_there_is_none(agent: Agent) -> None:
+    agent.deploy.held = agent.backup.held = None
+    assert b"error" not in agent.get("/v1/sessions/deploy").body
+    agent.errors = {"deploy": ("throttled", "too many calls", "wait"), "backup": ("tls", "no", "none")}
+    agent.route = AgentRoute([agent.deploy, agent.backup], lambda _: b"", agent.errors.get, agent.audit)
+
+    answer = agent.get("/v1/sessions/deploy")
+
+    assert (answer.status, answer.content_type) == (503, "application/json")
+    assert json.loads(answer.body) == {"error": {"code": "throttled", "message": "too many calls", "hint": "wait"}}
+    assert (agent.get("/v1/sessions/backup").status, b"tls" in agent.get("/v1/sessions/backup").body) == (403, False)
 
 
 @pytest.mark.promise(10)

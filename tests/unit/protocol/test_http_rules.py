@@ -106,12 +106,21 @@ def test_what_a_web_page_sends_is_refused(name: str) -> None:
 @pytest.mark.promise(11)
 @pytest.mark.parametrize(
     "target",
-    ["/a/../b", "/..", "/./a", "/a//b", "///a", "/a//", "/%2e%2e/a", "/a%2fb", "/%00", "/%252e", "/a/.", "/%41"],
+    [
+        *("/a/../b", "/..", "/./a", "/a//b", "///a", "/a//", "/%2e%2e/a", "/a%2fb", "/%00", "/%252e", "/a/.", "/%41"),
+        *("/a%2B%41", "/a%252B", "/a%2", "/a%", "/a%3", "/a%4 ", "/a%2%42", "/a?%2e"),
+    ],
 )
 def test_a_path_that_would_need_tidying_is_not_found(target: str) -> None:
     refused = refusal(head(target), OURS)
     assert refused is not None
     assert refused.status == 404
+
+
+@pytest.mark.promise(11)
+@pytest.mark.parametrize("target", ["/a%2Bb", "/a%2b", "/%3D%3d%40%2C%2c"])
+def test_what_a_role_may_be_called_may_be_escaped(target: str) -> None:
+    assert refusal(head(target), OURS) is None
 
 
 @pytest.mark.promise(11)

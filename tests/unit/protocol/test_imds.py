@@ -55,6 +55,23 @@ def test_the_answer_with_a_token_tells_its_ttl(endpoint: Endpoint, path: str) ->
     assert len(answer.body) == 64
 
 
+@pytest.mark.promise(11, 12)
+def test_a_role_may_be_asked_for_with_its_characters_escaped(endpoint: Endpoint) -> None:
+    endpoint.view.role_name = "a+b=c,d@e.f-g"
+    for name in ("a+b=c,d@e.f-g", "a%2Bb=c,d@e.f-g", "a%2bb%3Dc%2Cd%40e.f-g", "a%2Bb%3dc%2cd@e.f-g"):
+        assert endpoint.get(f"{ROLES_PATH}/{name}").status == 200, name
+    for name in ("a b=c,d@e.f-g", "a%252Bb=c,d@e.f-g", "a+b=c,d@e%2Ef-g", "a+b=c,d@e.f%2Dg", "a%20b=c,d@e.f-g"):
+        assert endpoint.get(f"{ROLES_PATH}/{name}").status == 404, name
+
+
+@pytest.mark.promise(11)
+def test_nothing_but_the_role_may_be_escaped(endpoint: Endpoint) -> None:
+    endpoint.view.region = "a+b"
+    assert endpoint.get(REGION_PATH).status == 200
+    for path in (REGION_PATH.replace("-", "%2D"), ROLE_PATH + "%2B", ROLES_PATH.replace("iam/", "iam%2B/") + "/Deploy"):
+        assert endpoint.get(path).status == 404
+
+
 @pytest.mark.promise(21)
 @pytest.mark.parametrize("ttl", ["0", "-1", "21601", "1e3", " 60", ""])
 def test_a_put_with_a_wrong_ttl_or_none_is_refused(endpoint: Endpoint, ttl: str) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from rolesanywhere_helper.domain.identity_reference import IdentityReference
 from rolesanywhere_helper.domain.keys import KeyType
 from rolesanywhere_helper.identity.registry import load_signing_key
 from rolesanywhere_helper.protocol.signing_test import DIGESTS, SignatureFormat, message, render
@@ -60,6 +61,6 @@ def test_an_rsa_key_signs_what_openssl_signs_for_the_same_words(
     words = TITLE + openssl("dgst", "-sha256", "-binary", stdin=b"IAM RA" + public)
     expected = openssl("dgst", f"-{digest.lower()}", "-sign", "key.pem", stdin=words)
 
-    key = load_signing_key(str(path)).key
+    key = load_signing_key(IdentityReference("", str(path))).key
     signature = key.sign(message(key.key_type, key.public_bytes), digest)
     assert render(signature, SignatureFormat.TEXT) == expected.hex().encode()

@@ -1,0 +1,363 @@
+"""Rewriting a user's file: whole or not at all, as the user had it, and never where somebody else has a hand in it."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from rolesanywhere_helper.errors import UnsafeFileError, UnwritableFileError
+from rolesanywhere_helper.system.clocks import SystemClock
+from rolesanywhere_helper.system.replaced_file import LARGEST, LOCK_SECONDS, read_if_there, rewrite
+from tests.fakes.clock import FakeClock
+from tests.fakes.other_user import ALICE, NOBODY, running_as
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CLOCK = SystemClock()
+ANOTHER = 54_321
+_REWRITE = """
+import fcntl
+from rolesanywhere_helper.system.clocks import SystemClock
+from rolesanywhere_helper.system.replaced_file import rewrite
+from rolesanywhere_helper.errors import HelperError
+def attempt(path, content):
+    try: say(rewrite(path, lambda _: content.encode(), SystemClock(), mode=0o600))
+    except HelperError as error: say(type(error).__name__, error.what, "->", error.hint)
+"""
+
+
+def mode(path: Path) -> int:
+    return path.lstat().st_mode & 0o7777
+
+
+def owner(path: Path) -> tuple[int, int]:
+    return path.lstat().st_uid, path.lstat().st_gid
+
+
+def put(path: Path, content: bytes = b"new", file_mode: int | None = 0o600) -> bool:
+    return rewrite(str(path), lambda _: content, CLOCK, mode=file_mode)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    place = tmp_path / "home"
+    place.mkdir(mode=0o755)
+    return place
+
+
+def test_a_new_file_and_its_directories_are_private(home: Path) -> None:
+    file = home / "a" / ".aws" / "credentials"
+    previous = os.umask(0)
+    try:
+        assert put(file)
+    finally:
+        os.umask(previous)
+    assert (file.read_bytes(), mode(file), mode(file.parent), mode(home / "a")) == (b"new", 0o600, 0o700, 0o700)
+    assert sorted(entry.name for entry in file.parent.iterdir()) == [".credentials.lock", "credentials"]
+    assert mode(file.parent / ".credentials.lock") == 0o600
+
+
+def test_what_would_stay_as_it_is_is_not_touched(home: Path) -> None:
+    put(home / "f")
+    before = (home / "f").stat()
+
+    assert put(home / "f") is False
+    assert (home / "f").stat() == before
+    assert put(home / "f", b"other") is True
+
+
+@pytest.mark.promise(41)
+@pytest.mark.parametrize("content", [b"new", b"old"])
+def test_a_looser_file_is_tightened_before_a_secret_enters_it(home: Path, content: bytes) -> None:
+    """Whoever has opened the loose file reads on in it, and never sees the secret."""
+    file = home / "f"
+    file.write_bytes(b"old")
+    file.chmod(0o644)
+    with file.open("rb") as opened_before:
+        put(file, content)
+        assert opened_before.read() == b"old"
+        assert os.fstat(opened_before.fileno()).st_mode & 0o777 == 0o600
+    assert (mode(file), file.read_bytes()) == (0o600, content)
+
+
+def test_without_a_mode_the_old_one_is_kept(home: Path) -> None:
+    (home / "config").write_bytes(b"old")
+    (home / "config").chmod(0o640)
+
+    put(home / "config", file_mode=None)
+
+    assert mode(home / "config") == 0o640
+    put(home / "new", file_mode=None)
+    assert mode(home / "new") == 0o600
+
+
+@pytest.mark.promise(32, 33)
+def test_kill_at_every_step_leaves_old_or_new(home: Path) -> None:
+    script = Path(__file__).with_name("kill_a_rewrite.py")
+    done = subprocess.run(
+        [sys.executable, script, str(home / "f"), "1000"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    kills, old, new, left = (int(word) for word in done.stdout.split())
+    assert (kills, old + new) == (1000, 1000)
+    assert old > 100
+    assert new > 0
+    assert left == 1, "the negative control: kills leave something; and no more, since each writer sweeps"
+    put(home / "f", b"last")
+    assert sorted(entry.name for entry in home.iterdir()) == [".f.lock", "f"]
+
+
+@pytest.mark.promise(36)
+def test_a_full_disk_leaves_the_old_file(home: Path) -> None:
+    put(home / "f", b"old")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(UnwritableFileError, match="File too large") as refusal:
+            put(home / "f", b"x" * 5000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "ulimit" in refusal.value.hint
+    assert (home / "f").read_bytes() == b"old"
+    assert sorted(entry.name for entry in home.iterdir()) == [".f.lock", "f"]
+    assert put(home / "f", b"x" * 5000), "the negative control: with room it is written"
+
+
+def test_writers_take_turns(home: Path) -> None:
+    """Twenty threads count up in one file: no step is lost."""
+
+    def count() -> None:
+        rewrite(str(home / "f"), lambda old: str(int(old or b"0") + 1).encode(), CLOCK)
+
+    threads = [threading.Thread(target=count) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (home / "f").read_bytes() == b"20"
+
+
+def test_a_lock_that_is_kept_is_not_waited_for_without_end(home: Path) -> None:
+    clock = FakeClock(1_000)
+    with (home / ".f.lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(UnwritableFileError, match="another process has had its lock for 10 seconds"):
+            rewrite(str(home / "f"), lambda _: b"new", clock)
+    assert clock.monotonic() >= LOCK_SECONDS
+    assert not (home / "f").exists()
+
+
+def test_what_an_editor_saves_meanwhile_is_taken_up(home: Path) -> None:
+    put(home / "f", b"one")
+    edits: list[bytes | None] = []
+
+    def edit(old: bytes | None) -> bytes:
+        edits.append(old)
+        if len(edits) == 1:
+            (home / "f").write_bytes(b"saved")
+        return (old or b"") + b"+"
+
+    rewrite(str(home / "f"), edit, CLOCK)
+
+    assert edits == [b"one", b"saved"]
+    assert (home / "f").read_bytes() == b"saved+"
+
+
+def test_who_writes_all_the_time_is_not_fought(home: Path) -> None:
+    put(home / "f", b"one")
+
+    def edit(old: bytes | None) -> bytes:
+        (home / "f").write_bytes((old or b"") + b"!")
+        return b"ours"
+
+    with pytest.raises(UnwritableFileError, match="something else writes it all the time"):
+        rewrite(str(home / "f"), edit, CLOCK)
+    assert b"ours" not in (home / "f").read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["directory", "fifo", "too large", "root"])
+def test_what_is_no_file_of_a_sane_size_is_refused(home: Path, kind: str) -> None:
+    file = home / "f"
+    if kind == "directory":
+        file.mkdir()
+    elif kind == "fifo":
+        os.mkfifo(file)
+    elif kind == "too large":
+        with file.open("wb") as large:
+            large.truncate(LARGEST + 1)
+    with pytest.raises(UnsafeFileError):
+        put(Path("/") if kind == "root" else file)
+    assert read_if_there(str(file)) is None
+
+
+def test_links_of_the_user_are_followed_to_the_file(home: Path) -> None:
+    (home / "dotfiles").mkdir(mode=0o700)
+    (home / ".aws").symlink_to("dotfiles/aws")
+    (home / "dotfiles" / "aws").mkdir(mode=0o700)
+    (home / "dotfiles" / "aws" / "credentials").symlink_to(home / "real")
+    (home / "real").write_bytes(b"old")
+
+    put(home / ".aws" / "credentials")
+
+    assert (home / "real").read_bytes() == b"new"
+    assert (home / "dotfiles" / "aws" / "credentials").is_symlink()
+
+
+def test_links_in_a_circle_end(home: Path) -> None:
+    (home / "a").symlink_to("b")
+    (home / "b").symlink_to("a")
+    with pytest.raises(UnwritableFileError, match="Too many levels"):
+        put(home / "a")
+
+
+@pytest.mark.parametrize("bits", [0o777, 0o1777])
+def test_a_directory_that_others_can_write_is_refused(home: Path, bits: int) -> None:
+    home.chmod(bits)
+    with pytest.raises(UnsafeFileError, match=r"can be written by others|everybody can write"):
+        put(home / "f")
+    assert list(home.iterdir()) == []
+    (home / "own").mkdir(mode=0o700)
+    if bits & 0o1000:  # the negative control: a directory of one's own below a sticky one
+        put(home / "own" / "f")
+
+
+def test_a_mounted_file_is_told(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def busy(*_: object, **__: object) -> None:
+        raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
+
+    monkeypatch.setattr(os, "rename", busy)
+    with pytest.raises(UnwritableFileError) as refusal:
+        put(home / "f")
+    assert f"mount its directory {home}" in refusal.value.hint
+    assert [entry.name for entry in home.iterdir()] == [".f.lock"]
+
+
+# Root and other users
+
+
+@pytest.fixture
+def alices_home() -> Iterator[Path]:
+    """Return a home that its user can reach: pytest's own directories are closed to others."""
+    with tempfile.TemporaryDirectory(prefix="homes-") as folder:
+        Path(folder).chmod(0o755)
+        place = Path(folder) / "alice"
+        place.mkdir()
+        os.chown(place, ALICE.uid, ALICE.gid)
+        yield place
+
+
+@pytest.mark.usefixtures("as_root")
+def test_what_root_makes_in_a_users_home_is_the_users(alices_home: Path) -> None:
+    file = alices_home / ".aws" / "credentials"
+
+    put(file)
+
+    assert {owner(path) for path in (file, file.parent, file.parent / ".credentials.lock")} == {(ALICE.uid, ALICE.gid)}
+    assert (mode(file.parent), mode(file)) == (0o700, 0o600)
+    with running_as(ALICE, "attempt(arguments[0], 'by alice')", file, imports=_REWRITE) as child:
+        assert child.hear() == "True"
+    assert file.read_bytes() == b"by alice"
+
+
+@pytest.mark.usefixtures("as_root")
+def test_owner_group_and_label_of_a_users_file_stay(alices_home: Path) -> None:
+    file = alices_home / "credentials"
+    file.write_bytes(b"old")
+    os.chown(file, ALICE.uid, ANOTHER)
+    file.chmod(0o640)
+    label = b"system_u:object_r:user_home_t:s0\0"
+    os.setxattr(file, "security.selinux", label)
+
+    put(file)
+
+    assert (owner(file), mode(file)) == ((ALICE.uid, ANOTHER), 0o600)
+    assert os.getxattr(file, "security.selinux") == label
+
+
+@pytest.mark.usefixtures("as_root")
+@pytest.mark.parametrize("trap", ["file", "directory", "file in a shared directory"])
+def test_root_is_not_led_astray_by_a_users_link(alices_home: Path, tmp_path: Path, trap: str) -> None:
+    secret = tmp_path / "etc"
+    secret.mkdir(mode=0o755)
+    (secret / "credentials").write_bytes(b"precious")
+    link = alices_home / "credentials"
+    if trap == "file":
+        link.symlink_to(secret / "credentials")
+    elif trap == "directory":
+        (alices_home / ".aws").symlink_to(secret)
+        link = alices_home / ".aws" / "credentials"
+    else:
+        shared = tmp_path / "shared"
+        shared.mkdir()
+        shared.chmod(0o1777)
+        (shared / "x").symlink_to(alices_home)
+        os.chown(shared / "x", ALICE.uid, ALICE.gid, follow_symlinks=False)
+        link = shared / "x" / "credentials"
+    for each in alices_home.iterdir():
+        os.chown(each, ALICE.uid, ALICE.gid, follow_symlinks=False)
+
+    with pytest.raises(UnsafeFileError) as refusal:
+        put(link)
+
+    assert refusal.value.hint
+    assert (secret / "credentials").read_bytes() == b"precious"
+    assert [entry.name for entry in secret.iterdir()] == ["credentials"]
+
+
+@pytest.mark.usefixtures("as_root")
+def test_root_follows_its_own_link_to_a_users_file(alices_home: Path, tmp_path: Path) -> None:
+    (alices_home / "real").write_bytes(b"old")
+    os.chown(alices_home / "real", ALICE.uid, ALICE.gid)
+    (tmp_path / "link").symlink_to(alices_home / "real")
+
+    put(tmp_path / "link")
+
+    assert ((alices_home / "real").read_bytes(), owner(alices_home / "real")) == (b"new", (ALICE.uid, ALICE.gid))
+
+
+@pytest.mark.usefixtures("as_root")
+@pytest.mark.parametrize("theirs", ["file", "directory", "link"])
+def test_a_user_touches_nothing_of_another_user(alices_home: Path, theirs: str) -> None:
+    place = alices_home / "place"
+    place.mkdir()
+    file = place / "credentials"
+    real = alices_home / "real"
+    real.write_bytes(b"old")
+    if theirs == "link":
+        file.symlink_to(real)
+    else:
+        file.write_bytes(b"old")
+    for each in (place, file, real):
+        os.chown(each, ALICE.uid, ALICE.gid, follow_symlinks=False)
+    os.chown({"file": file, "directory": place, "link": file}[theirs], NOBODY.uid - 1, 1, follow_symlinks=False)
+    place.chmod(0o755)
+    real.chmod(0o666)
+
+    with running_as(ALICE, "attempt(arguments[0], 'new')", file, imports=_REWRITE) as child:
+        said = child.hear()
+
+    assert said.startswith("UnsafeFileError"), said
+    assert "belongs to user" in said
+    assert real.read_bytes() == b"old"
+
+
+@pytest.mark.usefixtures("as_root")
+def test_a_file_of_root_in_a_users_directory_is_refused_with_the_command_that_mends_it(alices_home: Path) -> None:
+    file = alices_home / "credentials"
+    file.write_bytes(b"old")
+
+    with pytest.raises(UnsafeFileError) as refusal:
+        put(file)
+
+    assert refusal.value.hint == f"chown {ALICE.uid} {file}"
