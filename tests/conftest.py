@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -27,6 +28,17 @@ pytest_plugins = [
     "tests.plugins.served",
     "tests.plugins.tpm",
 ]
+
+
+def pytest_configure() -> None:
+    """Undo what a caller has said to ignore (``nohup``, a job in the background): every program inherits that."""
+    for number, usual in (
+        (signal.SIGHUP, signal.SIG_DFL),
+        (signal.SIGINT, signal.default_int_handler),
+        (signal.SIGQUIT, signal.SIG_DFL),
+    ):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, usual)
 
 
 # A project of somebody else's: tests/peers/test_pytest_plugin.py lets it test itself.

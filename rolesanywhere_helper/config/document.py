@@ -22,7 +22,7 @@ Raw = dict[str, object]
 
 # One file serves every command, so each of them checks the keys of all.
 _TOP_LEVEL = frozenset({"identity", "session", "serve", "update"})
-_SERVE_TABLES = frozenset({"imds", "container", "agent", "metrics"})
+_SERVE_TABLES = frozenset({"imds", "container", "agent", "metrics", "load-credential"})
 _SOURCE = "source"
 # What a session that goes on from another one may say: all else is said by the first of them.
 _HOP_FLAGS = frozenset(
@@ -54,6 +54,7 @@ class Serve:
     containers: Mapping[str, Raw] = field(default_factory=dict)
     agent: Raw | None = None
     metrics: Raw | None = None
+    load_credential: Raw | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +204,7 @@ def _serve(tables: object, path: str) -> Serve:
         _named_tables(tables.get("container", {}), "serve.container", container, path),
         _single_table(tables.get("agent"), serve_keys.AGENT, path),
         _single_table(tables.get("metrics"), serve_keys.METRICS, path),
+        _single_table(tables.get("load-credential"), serve_keys.LOAD_CREDENTIAL, path),
     )
 
 

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 
 from rolesanywhere_helper.config import document, proxy
 from rolesanywhere_helper.config.environment import CONFIG_VARIABLE
-from rolesanywhere_helper.config.flags import AGENT_SOCKET, REQUIRED, SECRETS, SESSION_FLAGS, flag_named
+from rolesanywhere_helper.config.flags import AGENT_SOCKET, REQUIRED, SESSION_FLAGS, flag_named
+from rolesanywhere_helper.config.hops import OF_THE_LAST_HOP, HopDefaults, make_hops
+from rolesanywhere_helper.config.identity import make_identity, refuse_platform_stores, warnings_of_secrets
 from rolesanywhere_helper.config.serve_keys import AGENT
 from rolesanywhere_helper.config.settings import ConnectionSettings, ConsultedFile, LoadedSettings, SessionSettings
 from rolesanywhere_helper.config.values import Value, Values, absolute, from_text
 from rolesanywhere_helper.domain.endpoint import parse_endpoint, regional_endpoint
-from rolesanywhere_helper.domain.identity_reference import IdentityReference, SecretSource, scheme_of
-from rolesanywhere_helper.domain.role_hop import role_hop
+from rolesanywhere_helper.domain.identity_reference import scheme_of
 from rolesanywhere_helper.domain.session import DEFAULT_SECONDS, session_spec
 from rolesanywhere_helper.errors import ConfigurationError, UsageError
 from rolesanywhere_helper.frozen import dataclass
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from rolesanywhere_helper.config.environment import Surroundings
-    from rolesanywhere_helper.domain.role_hop import RoleHop
+    from rolesanywhere_helper.domain.identity_reference import IdentityReference
     from rolesanywhere_helper.domain.session import SessionSpec
 
     # Returns the content of a file that nobody else could have written, or None if there is none.
@@ -48,11 +49,7 @@ _WHAT_IS_ASKED_FOR = frozenset(
         "cert-directory",
     }
 )
-# What is said of the last role that is gone on to.
-_OF_THE_LAST_HOP = ("external-id", "session-tags", "transitive-tag-keys")
-_OF_HOPS = frozenset({"assume-role-arn", "sts-endpoint", *_OF_THE_LAST_HOP})
-_VARIABLE = "env:"
-_PIN = "pkcs11-pin"
+_OF_HOPS = frozenset({"assume-role-arn", "sts-endpoint", *OF_THE_LAST_HOP})
 
 
 def load_session(
@@ -86,7 +83,7 @@ def load_session(
         made.settings,
         surroundings.cache_directory,
         consulted,
-        (*made.warnings, *warnings_of_secrets(flags, written)),
+        (*made.warnings, *warnings_of_secrets(flags, written.values)),
         notes,
         surroundings.in_gitlab_ci,
         None if changed else agent,
@@ -112,7 +109,7 @@ def load_identity(flags: Mapping[str, object], surroundings: Surroundings) -> Id
     """
     from rolesanywhere_helper.config.files import read_trusted  # noqa: PLC0415 - most commands bring their own
 
-    return _identity(Values(_from_flags(flags, surroundings)), surroundings, read_trusted)
+    return make_identity(Values(_from_flags(flags, surroundings)), surroundings, read_trusted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,17 +158,17 @@ def make_session(  # noqa: PLR0913 - what is written, what is given over it, and
     """
     # AWS's own variables are meant for every AWS program on the machine: what is written for this session knows better.
     values = Values({**_from_aws_environment(surroundings), **written.values, **given})
-    _refuse_platform_stores(values)  # rather than that a certificate is missing
+    refuse_platform_stores(values)  # rather than that a certificate is missing
     _refuse_missing(values, consulted)
     spec = _spec(values)
     connection = _connection(values, spec, surroundings, read)
-    hops = _hops(values, written, _hop_defaults(values, spec, connection, surroundings))
+    hops = make_hops(values, written.hops, _hop_defaults(values, spec, connection, surroundings))
     use_cache = not values.switch("no-cache")
     first_name = written.name if hops else None
     settings = SessionSettings(
         name,
         spec,
-        _identity(values, surroundings, read),
+        make_identity(values, surroundings, read),
         connection,
         use_cache=use_cache,
         hops=hops,
@@ -356,178 +353,13 @@ def _spec(values: Values) -> SessionSpec:
     )
 
 
-def _identity(values: Values, surroundings: Surroundings, read: Read) -> IdentityReference:
-    _refuse_platform_stores(values)
-    # A URI goes into keys of the cache, logs and questions to children: the PIN in it does not.
-    certificate, its_pin = _without_pin(values.text("certificate") or "")
-    private_key, pin = _without_pin(values.text("private-key") or "")
-    return IdentityReference(
-        certificate=certificate,
-        private_key=private_key,
-        intermediates=values.text("intermediates"),
-        strict_key_permissions=values.switch("strict-key-permissions"),
-        accept_insecure_key_file=values.switch("accept-insecure-private-key-file"),
-        secrets=_with_pin(_secrets(values), pin or its_pin),
-        pkcs11_library=values.text("pkcs11-lib"),
-        reuse_pin=values.switch("reuse-pin"),
-        no_tpm_key_password=values.switch("no-tpm-key-password"),
-        certificate_selector=_selector(values.text("cert-selector"), surroundings, read),
-        certificate_directory=values.text("cert-directory"),
-        use_latest_expiring=values.switch("use-latest-expiring-certificate"),
-    )
-
-
-def _refuse_platform_stores(values: Values) -> None:
-    if values.text("system-store-name"):
-        raise UsageError(
-            "--system-store-name names a certificate store of Windows, and there is none here",
-            "choose from a directory of certificates: --cert-directory DIRECTORY --cert-selector SELECTOR",
-        )
-    if values.text("cert-selector") and not values.text("cert-directory"):
-        raise UsageError(
-            "--cert-selector alone chooses from the certificate store of Windows or macOS, and there is none here",
-            "name a directory of certificates to choose from: --cert-directory DIRECTORY",
-        )
-    if values.text("certificate") and values.text("cert-directory"):
-        raise UsageError("--certificate and --cert-directory are both given", "keep the one that is meant")
-
-
-def _selector(text: str | None, surroundings: Surroundings, read: Read) -> str | None:
-    """Return a selector in its one form; what stands in a file stands in the settings from then on."""
-    if text is None:
-        return None
-    from rolesanywhere_helper.domain import certificate_selector as selectors  # noqa: PLC0415 - few use one
-
-    path = selectors.selector_file(text)
-    if path is None:
-        return str(selectors.parse_selector(text))
-    whole = absolute(path, "--cert-selector", surroundings.working_directory)
-    content = read(whole, "certificate selector")
-    if content is None:
-        raise UsageError(f"there is no certificate selector {whole}", "check the path after file://")
-    return str(selectors.parse_json_selector(content.decode("utf-8", "replace")))
-
-
-def _secrets(values: Values) -> tuple[tuple[str, SecretSource], ...]:
-    found: list[tuple[str, SecretSource]] = []
-    for name in SECRETS:
-        text, place = values.text(name), values.text(f"{name}-file")
-        if text is not None and place is not None:
-            raise UsageError(f"--{name} and --{name}-file are both given", f"keep --{name}-file")
-        if place is not None:
-            found.append((name, SecretSource(place)))
-        elif text is not None:
-            found.append((name, SecretSource(text) if text.startswith(_VARIABLE) else SecretSource(text=text)))
-    return tuple(found)
-
-
-def _without_pin(reference: str) -> tuple[str, SecretSource | None]:
-    if scheme_of(reference) != "pkcs11":
-        return reference, None
-    from rolesanywhere_helper.domain.pkcs11_uri import take_pin  # noqa: PLC0415 - only where there is a token
-
-    return take_pin(reference)
-
-
-def _with_pin(
-    secrets: tuple[tuple[str, SecretSource], ...], pin: SecretSource | None
-) -> tuple[tuple[str, SecretSource], ...]:
-    """Add the PIN of a PKCS#11 URI, where no flag says another."""
-    is_said = any(name == _PIN for name, _ in secrets)
-    return secrets if pin is None or is_said else (*secrets, (_PIN, pin))
-
-
-def warnings_of_secrets(flags: Mapping[str, object], written: WrittenSession) -> tuple[str, ...]:
-    """Warn of secrets that others may read; those in variables of the environment are nobody else's."""
-    typed = [name for name in SECRETS if _is_secret_itself(flags.get(name))]
-    in_file = [name for name in SECRETS if _is_secret_itself(written.values.get(name))]
-    uris = [name for name in ("certificate", "private-key") if _has_pin_value(flags.get(name))]
-    uris_in_file = [name for name in ("certificate", "private-key") if _has_pin_value(written.values.get(name))]
-    return (
-        *(f"--{name}: every user of this machine can read a command line; use --{name}-file" for name in typed),
-        *(f"{name} stands in the configuration file: use {name}-file" for name in in_file),
-        *(
-            f"pin-value in --{name}: every user of this machine can read a command line; use pin-source"
-            for name in uris
-        ),
-        *(f"pin-value in {name} stands in the configuration file: use pin-source" for name in uris_in_file),
-    )
-
-
-def _has_pin_value(reference: object) -> bool:
-    pin = _without_pin(reference)[1] if isinstance(reference, str) else None
-    return pin is not None and pin.text is not None
-
-
-def _is_secret_itself(text: object) -> bool:
-    return isinstance(text, str) and bool(text) and not text.startswith(_VARIABLE)
-
-
-# From role to role
-
-
-@dataclass(frozen=True, slots=True)
-class _HopDefaults:
-    """Where STS is called unless something is said of it."""
-
-    region: str
-    sts_endpoint: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Step:
-    """One role to go on to: the name of its session if it has one, and what is said of it."""
-
-    name: str | None
-    role_arn: str
-    own: Values
-
-
-def _hops(values: Values, written: WrittenSession, defaults: _HopDefaults) -> tuple[RoleHop, ...]:
-    """Make the steps from role to role: those of the configuration file first, then what was typed."""
-    steps = [step for name, own in written.hops for step in _steps(name, Values(own))]
-    steps += _steps(None, Values({"assume-role-arn": values.names("assume-role-arn")}))
-    of_the_last = {flag: values.by_name[flag] for flag in _OF_THE_LAST_HOP if flag in values.by_name}
-    if of_the_last and not steps:
-        raise UsageError(f"--{next(iter(of_the_last))} is for a role to go on to", "give --assume-role-arn too")
-    if steps:
-        steps[-1] = _Step(steps[-1].name, steps[-1].role_arn, Values({**steps[-1].own.by_name, **of_the_last}))
-    return tuple(_hop(step, defaults) for step in steps)
-
-
-def _steps(name: str | None, own: Values) -> list[_Step]:
-    """Take the roles of one session apart: what else it says is for the last of them."""
-    *between, last = own.names("assume-role-arn") or ("",)
-    steps = [_Step(None, arn, Values({})) for arn in between]
-    return [*steps, _Step(name, last, own)] if last else steps
-
-
-def _hop(step: _Step, defaults: _HopDefaults) -> RoleHop:
-    own = step.own
-    sts_endpoint = own.text("sts-endpoint") or defaults.sts_endpoint
-    return role_hop(
-        role_arn=step.role_arn,
-        region=own.text("region") or defaults.region,
-        name=step.name,
-        external_id=own.text("external-id"),
-        duration_seconds=own.seconds("session-duration"),
-        session_name=own.text("role-session-name"),
-        tags=own.properties("session-tags"),
-        transitive_tag_keys=own.names("transitive-tag-keys"),
-        sts_endpoint=None if sts_endpoint is None else str(parse_endpoint(sts_endpoint)),
-    )
-
-
 def _hop_defaults(
     values: Values, spec: SessionSpec, connection: ConnectionSettings, surroundings: Surroundings
-) -> _HopDefaults:
+) -> HopDefaults:
     endpoint = connection.endpoint
     # An emulator on this machine answers for STS too, and nobody else would know what it has issued.
     own = str(endpoint) if endpoint.is_loopback else None
-    return _HopDefaults(surroundings.variable("AWS_REGION") or spec.region, values.text("sts-endpoint") or own)
-
-
-# How to get there
+    return HopDefaults(surroundings.variable("AWS_REGION") or spec.region, values.text("sts-endpoint") or own)
 
 
 def _connection(values: Values, spec: SessionSpec, surroundings: Surroundings, read: Read) -> ConnectionSettings:

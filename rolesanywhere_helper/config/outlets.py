@@ -23,6 +23,7 @@ from rolesanywhere_helper.config.serve_settings import (
     ContainerSettings,
     ImdsSettings,
     Listener,
+    LoadCredentialSettings,
     UpdateSettings,
 )
 from rolesanywhere_helper.config.table import Table
@@ -43,6 +44,8 @@ _OPEN_IMDS = "serve-imds-to-the-network"
 # A name is a part of paths, of the names of passed descriptors and of file names.
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}", re.ASCII)
 _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?", re.ASCII)
+# A service of systemd (systemd.unit(5)), or any other unit that has LoadCredential=.
+_UNIT = re.compile(r"[A-Za-z0-9:_.\\@-]{1,245}\.(service|socket|mount|swap)", re.ASCII)
 # sockaddr_un holds 108 bytes with the NUL at the end (unix(7)).
 _LONGEST_SOCKET_PATH = 107
 
@@ -58,6 +61,7 @@ class Outlets:
     metrics: Listener | None = None
     metrics_socket: str | None = None
     updates: tuple[UpdateSettings, ...] = ()
+    load_credential: LoadCredentialSettings | None = None
 
     @property
     def sessions(self) -> frozenset[str]:
@@ -111,6 +115,7 @@ def make_outlets(given: Circumstances) -> Outlets:
         _metrics_listener(given, metrics),
         None if metrics is None else _socket(metrics.path("socket"), metrics.origin("socket")),
         updates,
+        _load_credential(given, containers),
     )
     _refuse_collisions(outlets)
     return outlets
@@ -297,6 +302,43 @@ def _metrics_listener(given: Circumstances, table: Table | None) -> Listener | N
     return listener
 
 
+# LoadCredential=
+
+
+def _load_credential(given: Circumstances, containers: tuple[ContainerSettings, ...]) -> LoadCredentialSettings | None:
+    if given.serve is None or given.serve.load_credential is None:
+        return None
+    table = given.table(given.serve.load_credential, serve_keys.LOAD_CREDENTIAL)
+    path, units = table.path("socket"), table.pairs("units")
+    if path is None:
+        raise ConfigurationError(
+            f"{table.title} of {table.file} has no socket", 'socket = "/run/rolesanywhere-helper/credentials.sock"'
+        )
+    if not units:
+        raise ConfigurationError(f"{table.title} of {table.file} has no units", 'units = { "app.service" = "NAME" }')
+    for unit, container in units:
+        _check_unit(unit, container, table, given)
+    served = {each.name for each in containers}
+    return LoadCredentialSettings(
+        _checked_socket(path, table.origin("socket")), tuple(pair for pair in units if pair[1] in served)
+    )
+
+
+def _check_unit(unit: str, container: str, table: Table, given: Circumstances) -> None:
+    if not _UNIT.fullmatch(unit):
+        raise InvalidParameterError(
+            f"{table.origin('units')} names what is no unit with LoadCredential=: {unit[:80]!a}",
+            "write the unit's whole name, without wildcards: app.service, worker@blue.service",
+        )
+    known = {} if given.serve is None else given.serve.containers
+    if container not in known:
+        raise ConfigurationError(
+            f"{table.origin('units')} gives {unit} the container endpoint {container!a}, but there is no "
+            f"[serve.container.{container}]",
+            nearest(container, known),
+        )
+
+
 # Credentials files
 
 
@@ -474,6 +516,8 @@ def _paths(outlets: Outlets) -> Iterator[tuple[str, str]]:
         yield "the agent socket", outlets.agent.socket
     if outlets.metrics_socket is not None:
         yield "the metrics socket", outlets.metrics_socket
+    if outlets.load_credential is not None:
+        yield "the socket of LoadCredential=", outlets.load_credential.socket
 
 
 def _overlap(host: str, other: str) -> bool:

@@ -10,13 +10,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rolesanywhere_helper.config.document import nearest
+from rolesanywhere_helper.config.identity import warnings_of_secrets
 from rolesanywhere_helper.config.load import (
     Made,
     WrittenSession,
     given_values,
     look_up,
     make_session,
-    warnings_of_secrets,
     written_session,
 )
 from rolesanywhere_helper.config.outlets import DEFAULT_NAME, Circumstances, Outlets, check_name, make_outlets
@@ -100,6 +100,7 @@ def load_serve(
         general.path("log-file"),
         _one_of(general, "event-loop", _EVENT_LOOPS) or _EVENT_LOOPS[0],
         outlets.updates,
+        outlets.load_credential,
     )
 
 
@@ -161,7 +162,7 @@ class _Sessions:
             name, written, self.given, surroundings=self.surroundings, read=self.read, consulted=self.consulted
         )
         _refuse_held_identity(made.settings.identity, name)
-        warnings = (*made.warnings, *warnings_of_secrets(self.typed, written))
+        warnings = (*made.warnings, *warnings_of_secrets(self.typed, written.values))
         region = self.surroundings.variable("AWS_REGION") or made.settings.spec.region
         if not is_region(region):
             raise InvalidParameterError("AWS_REGION is not the name of an AWS region", "for example: eu-central-1")

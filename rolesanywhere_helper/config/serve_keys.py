@@ -14,6 +14,7 @@ IMDS = "serve.imds.NAME"
 CONTAINER = "serve.container.NAME"
 AGENT = "serve.agent"
 METRICS = "serve.metrics"
+LOAD_CREDENTIAL = "serve.load-credential"
 SESSION = "session.NAME"
 UPDATE = "update.NAME"
 
@@ -115,6 +116,18 @@ SERVE_KEYS: tuple[ServeKey, ...] = (
     ServeKey(SERVE, "container-allowed-hosts", _ALLOWED_HOSTS, _ALLOWED_HOSTS_HELP),
     ServeKey(SERVE, "hop-limit", "1", _HOP_LIMIT.help, (_HOP_LIMIT,)),
     ServeKey(AGENT, "socket", '"/run/rolesanywhere-helper/agent.sock"', _AGENT_SOCKET.help, (_AGENT_SOCKET,)),
+    ServeKey(
+        LOAD_CREDENTIAL,
+        "socket",
+        '"/run/rolesanywhere-helper/credentials.sock"',
+        "unix socket that LoadCredential= of systemd units reads a token from; required",
+    ),
+    ServeKey(
+        LOAD_CREDENTIAL,
+        "units",
+        '{ "app.service" = "NAME" }',
+        "units of the system's systemd, and the container endpoint whose token each is given; required",
+    ),
     ServeKey(METRICS, "listen", '"127.0.0.1:9913"', "address of the metrics", (_METRICS_PORT,)),
     ServeKey(METRICS, "allow-from", _ALLOW_FROM, _ALLOW_FROM_HELP),
     ServeKey(METRICS, "allowed-hosts", _ALLOWED_HOSTS, _ALLOWED_HOSTS_HELP),

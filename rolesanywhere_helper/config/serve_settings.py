@@ -80,6 +80,14 @@ class AgentSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class LoadCredentialSettings:
+    """``[serve.load-credential]``: a unix socket, and pairs of a systemd unit and the container endpoint it may use."""
+
+    socket: str
+    units: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class UpdateSettings:
     """``[update.NAME]``: a profile of a credentials file that the daemon keeps fresh."""
 
@@ -118,6 +126,7 @@ class ServeSettings:
     log_file: str | None = None
     event_loop: str = "asyncio"
     updates: tuple[UpdateSettings, ...] = ()
+    load_credential: LoadCredentialSettings | None = None
     # Of ``exec``: the sockets of other daemons that may hold a session, by its name, and the variables in which
     # certificate and key are. A daemon of its own has neither.
     agents_to_ask: tuple[tuple[str, str], ...] = ()

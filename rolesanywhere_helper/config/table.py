@@ -56,6 +56,20 @@ class Table:
             raise ConfigurationError(f"{self.origin(key)} must be a list of strings")
         return tuple(found)
 
+    def pairs(self, key: str) -> tuple[tuple[str, str], ...] | None:
+        """Return the keys of a table and their strings, or None.
+
+        Raises:
+            ConfigurationError: it is something else.
+
+        """
+        value = self.values.get(key)
+        if value is None:
+            return None
+        if not isinstance(value, dict) or not all(isinstance(each, str) and each for each in value.values()):
+            raise ConfigurationError(f'{self.origin(key)} must be a table of strings: {{ "KEY" = "VALUE" }}')
+        return tuple(value.items())
+
     def names(self, key: str) -> tuple[str, ...] | None:
         """Return a list of names, of which numbers are a kind, or None.
 

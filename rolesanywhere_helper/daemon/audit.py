@@ -26,6 +26,10 @@ _OVERALL_BURST, _OVERALL_SECONDS_PER_LINE = 50, 2.0
 # Peers that are remembered per session, sessions, and pairs of session and user. Beyond, the oldest is forgotten.
 _MOST_PEERS, _MOST_SESSIONS, _MOST_BUCKETS = 1024, 256, 1024
 _LONGEST_WORD = 64
+# As long as a unit's name can be (systemd.unit(5)).
+_LONGEST_UNIT = 255
+# What stands in the place of a session's name where none is meant; no session can be called so.
+_NO_SESSION = "-"
 
 _Key = TypeVar("_Key")
 _Value = TypeVar("_Value")
@@ -57,6 +61,9 @@ class AuditLog:
 
     def refused(self, session: str, peer: Peer, reason: str) -> None:
         """Write a line, if there were not too many a moment ago."""
+        self._refuse(session, peer, f" reason={_word(reason)}")
+
+    def _refuse(self, session: str, peer: Peer, why: str) -> None:
         now = self._clock.boottime()
         key = (session, peer.uid)
         bucket = self._refusals.get(key)
@@ -69,8 +76,17 @@ class AuditLog:
         bucket.take()
         self._overall.take()
         explanation = self._explain(session, peer)
-        self._log.warning("refused %s reason=%s%s", _whom(session, peer), _word(reason), explanation)
+        self._log.warning("refused %s%s%s", _whom(session, peer), why, explanation)
         self._tell_left_out(session, peer.uid, bucket)
+
+    def token_given(self, unit: str, endpoint: str, session: str, peer: Peer) -> None:
+        """Write a line each time: a unit asks once for each of its starts."""
+        self._log.info("granted %s unit=%s endpoint=%s", _whom(session, peer), _name(unit), _word(endpoint))
+
+    def token_refused(self, unit: str | None, peer: Peer, reason: str) -> None:
+        """Write a line, if there were not too many a moment ago; no session is meant."""
+        named = "" if unit is None else f" unit={_name(unit)}"
+        self._refuse(_NO_SESSION, peer, f"{named} reason={_word(reason)}")
 
     def flush(self) -> None:
         """Tell how many refusals were left out so far. For now and then (each minute) and for the end."""
@@ -188,6 +204,10 @@ def _uid(uid: int | None) -> str:
     return "unknown" if uid is None else str(uid)
 
 
-def _word(text: str) -> str:
+def _name(unit: str) -> str:
+    return _word(unit, _LONGEST_UNIT)
+
+
+def _word(text: str, longest: int = _LONGEST_WORD) -> str:
     """Keep a value one word, so that no value can look like another pair."""
-    return "".join(c if c.isprintable() and c != " " else "?" for c in text[:_LONGEST_WORD])
+    return "".join(c if c.isprintable() and c != " " else "?" for c in text[:longest])

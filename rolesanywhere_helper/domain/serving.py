@@ -123,6 +123,18 @@ class Audit(Protocol):
         ...
 
 
+class UnitAudit(Protocol):
+    """Where it is told which systemd unit was given the token of a container endpoint, and which was not."""
+
+    def token_given(self, unit: str, endpoint: str, session: str, peer: Peer) -> None:
+        """Note that a unit was given a token."""
+        ...
+
+    def token_refused(self, unit: str | None, peer: Peer, reason: str) -> None:
+        """Note a refusal; ``unit`` is None where the peer names none. Lines are limited in rate."""
+        ...
+
+
 class Counters(Protocol):
     """Where the edge counts what it does; ``outlet`` is imds, container, agent or metrics."""
 

@@ -77,8 +77,8 @@ class Session:
             # Whether a variable, a command, a descriptor or a directory still says the same, only the long way tells.
             if identity.certificate_directory is not None or any(scheme_of(each) in _LONG_WAY for each in named):
                 return
-            # A route's name is a hash of the command line and variables: a PIN in them could be found by trying all.
-            if any(name == "pkcs11-pin" and source.text is not None for name, source in identity.secrets):
+            # A route's name is a hash of the command line and variables: a secret in them could be found by trying all.
+            if any(source.text is not None for _, source in identity.secrets):
                 return
             bundle = self._loaded.settings.connection.ca_bundle
             files = [file.path for file in self._loaded.consulted]

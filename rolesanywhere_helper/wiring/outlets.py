@@ -20,27 +20,32 @@ from rolesanywhere_helper.protocol.container import ContainerEndpoint, Container
 from rolesanywhere_helper.protocol.health import MetricsRoute
 from rolesanywhere_helper.protocol.imds import ImdsRoute
 from rolesanywhere_helper.protocol.imds_token import NONCE_BYTES
+from rolesanywhere_helper.protocol.load_credential import LoadCredentialRoute
 from rolesanywhere_helper.protocol.status import DaemonStatus
 from rolesanywhere_helper.protocol.status import render as render_status
-from rolesanywhere_helper.system.listeners import bind_tcp, bind_unix
+from rolesanywhere_helper.system.listeners import OPEN_TO_EVERYBODY, bind_tcp, bind_unix
 from rolesanywhere_helper.system.peers import Peers
 from rolesanywhere_helper.system.token_files import StagedToken, new_token, read_token, stage_token, write_token
 from rolesanywhere_helper.vend.http.edge import Edge
 from rolesanywhere_helper.vend.http.rules import Capacity, EdgeRules
+from rolesanywhere_helper.vend.token_listener import TokenListener
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from rolesanywhere_helper.config.serve_settings import ContainerSettings, Listener, ServeSettings
+    from rolesanywhere_helper.daemon.audit import AuditLog
     from rolesanywhere_helper.daemon.metrics import Metrics
     from rolesanywhere_helper.daemon.sessions import DaemonSession
-    from rolesanywhere_helper.domain.serving import Audit, BootClock, Peer
+    from rolesanywhere_helper.domain.serving import BootClock, Peer
     from rolesanywhere_helper.protocol.http import Route
     from rolesanywhere_helper.system.listeners import PassedSockets
     from rolesanywhere_helper.system.peers import Namespace
 
 # Files, children and pipes (64), and as many connections as the edge turns away at once.
 _OTHER_DESCRIPTORS = 128
+# The service manager is root, who needs no permission.
+_OWNER_ONLY = 0o600
 # A request in flight may take so long, when its listener is closed by a reload.
 _DRAIN_SECONDS = 4.0
 _log = logging.getLogger(__name__)
@@ -55,7 +60,7 @@ class _Plan:
     outlet: str
     key: str
     make: Callable[[], tuple[socket.socket, ...]]
-    route: Route
+    route: Route | LoadCredentialRoute
     rules: EdgeRules
 
     @property
@@ -147,7 +152,7 @@ class Outlets:
     """The daemon's edges. A new configuration goes over the same sockets: what stays open is not interrupted."""
 
     def __init__(
-        self, clock: BootClock, audit: Audit, metrics: Metrics, namespace: Namespace, passed: PassedSockets
+        self, clock: BootClock, audit: AuditLog, metrics: Metrics, namespace: Namespace, passed: PassedSockets
     ) -> None:
         self._clock = clock
         self._audit = audit
@@ -156,7 +161,7 @@ class Outlets:
         self._peers = Peers(namespace)
         self._capacity = _capacity()
         self._sockets: dict[str, tuple[socket.socket, ...]] = {}
-        self._edges: dict[_EdgeKey, Edge] = {}
+        self._edges: dict[_EdgeKey, Edge | TokenListener] = {}
         self._holders: dict[str, _TokenHolder] = {}
         self._addresses: dict[str, object] = {}
         self._draining: set[asyncio.Task[None]] = set()
@@ -187,7 +192,7 @@ class Outlets:
         except BaseException:
             opening.undo(self._sockets)
             raise
-        edges: dict[_EdgeKey, Edge] = {}
+        edges: dict[_EdgeKey, Edge | TokenListener] = {}
         for plan in plans:
             edges[plan.edge_key] = edges.get(plan.edge_key) or self._edge(plan, opening.doors.get(plan.edge_key, ()))
         for key, edge in self._edges.items():
@@ -222,14 +227,21 @@ class Outlets:
 
     # What listens where
 
-    def _edge(self, plan: _Plan, doors: Sequence[socket.socket]) -> Edge:
+    def _edge(self, plan: _Plan, doors: Sequence[socket.socket]) -> Edge | TokenListener:
         """Return the edge that is there already, with the new route, or a new one at these doors."""
-        old = self._edges.get(plan.edge_key)
-        if old is not None:
-            old.replace_route(plan.route)
-            return old
-        look_up, loop = self._peer_of(plan.route.outlet), asyncio.get_running_loop()
-        edge = Edge(plan.route, plan.rules, look_up, self._metrics, loop, capacity=self._capacity)
+        old, route = self._edges.get(plan.edge_key), plan.route
+        look_up, loop = self._peer_of(route.outlet), asyncio.get_running_loop()
+        edge: Edge | TokenListener
+        if isinstance(route, LoadCredentialRoute):
+            if isinstance(old, TokenListener):
+                old.replace_route(route)
+                return old
+            edge = TokenListener(route, look_up, loop)
+        else:
+            if isinstance(old, Edge):
+                old.replace_route(route)
+                return old
+            edge = Edge(route, plan.rules, look_up, self._metrics, loop, capacity=self._capacity)
         for each in doors:
             edge.listen(each)
         return edge
@@ -255,13 +267,17 @@ class Outlets:
                     serves_network=listener.allow_imds_from_network,
                 )
                 yield self._tcp_plan(name, listener, route)
-        if settings.containers:
-            endpoints = [
-                ContainerEndpoint(each.name, views[each.session], holders[each.name].get)
-                for each in settings.containers
-            ]
+        endpoints = {
+            each.name: ContainerEndpoint(each.name, views[each.session], holders[each.name].get)
+            for each in settings.containers
+        }
+        if endpoints:
             for listener in self._listeners("container", settings.container_listeners):
-                yield self._tcp_plan("container", listener, ContainerRoute(endpoints, self._audit))
+                yield self._tcp_plan("container", listener, ContainerRoute(endpoints.values(), self._audit))
+        if settings.load_credential is not None:
+            units = {unit: endpoints[name] for unit, name in settings.load_credential.units}
+            tokens = LoadCredentialRoute(units, self._audit, self._metrics)
+            yield self._unix_plan(tokens.outlet, settings.load_credential.socket, tokens, _OWNER_ONLY)
         if settings.agent is not None:
             agent = AgentRoute(
                 views.values(),
@@ -295,11 +311,13 @@ class Outlets:
         key = f"{listener.host} {listener.port}" + ("" if listener.port else f" {name}")
         return _Plan(name, key, lambda: (bind_tcp(listener.host, listener.port),), route, rules)
 
-    def _unix_plan(self, name: str, path: str, route: Route) -> _Plan:
+    def _unix_plan(
+        self, name: str, path: str, route: Route | LoadCredentialRoute, mode: int = OPEN_TO_EVERYBODY
+    ) -> _Plan:
         passed = self._passed.by_name.get(name)
         if passed is not None:
             return _Plan(name, _passed_key(name), lambda: passed, route, EdgeRules())
-        return _Plan(name, path, lambda: (bind_unix(path),), route, EdgeRules())
+        return _Plan(name, path, lambda: (bind_unix(path, mode),), route, EdgeRules())
 
     def _holder(self, each: ContainerSettings) -> _TokenHolder:
         """Return the endpoint's holder; with another file or group it is a new one, whose token nobody knows yet."""
@@ -342,13 +360,15 @@ class Outlets:
             described["container"] = {
                 each.name: {"url": f"{base}/{each.name}", "tokenFile": each.token_file} for each in settings.containers
             }
+        if settings.load_credential is not None:
+            described["loadCredential"] = told[LoadCredentialRoute.outlet][0]
         if settings.agent is not None:
             described["agent"] = told["agent"][0]
         if settings.metrics is not None or settings.metrics_socket is not None:
             described["metrics"] = told["metrics"][0]
         return described
 
-    def _drain(self, edge: Edge) -> None:
+    def _drain(self, edge: Edge | TokenListener) -> None:
         task = asyncio.ensure_future(edge.drain(_DRAIN_SECONDS))
         self._draining.add(task)
         task.add_done_callback(self._draining.discard)

@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import re
+import select
 import signal
 import subprocess
 import sys
@@ -142,6 +143,7 @@ def _children(pid: int) -> list[int]:
 
 def line_of(process: subprocess.Popen[bytes]) -> str:
     assert process.stdout is not None
+    assert select.select([process.stdout], [], [], 30)[0], "nothing was said for half a minute"
     return process.stdout.readline().decode().strip()
 
 

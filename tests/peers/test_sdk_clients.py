@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
-import os
 import shutil
 import subprocess
 import sys
@@ -14,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.fakes import npm_folder
 from tests.peers.s3_stub import BUCKET, CONTENT, KEY, S3Stub, s3_stub
 
 if TYPE_CHECKING:
@@ -150,24 +148,8 @@ CLIENTS = [
 @pytest.fixture(scope="session")
 def javascript_sdk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder outside the checkout with the SDK for JavaScript, as npm installs it; once for all workers."""
-    shared = tmp_path_factory.getbasetemp().parent
-    version = hashlib.sha256((NPM / "package-lock.json").read_bytes()).hexdigest()[:16]
-    place, lock = shared / f"javascript-sdk-{version}", shared / "javascript-sdk.lock"
-    npm = Path(sys.executable).parent / "npm"
-    # Where this machine gets its packages from is in the caller's environment and home.
-    environment = {**os.environ, "npm_config_update_notifier": "false"}
-    with lock.open("w") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
-        if not (place / "ready").exists():
-            shutil.rmtree(place, ignore_errors=True)
-            place.mkdir()
-            for name in ("package.json", "package-lock.json"):
-                shutil.copy(NPM / name, place)
-            command = [str(npm), "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline"]
-            done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, check=False)
-            assert done.returncode == 0, done.stderr
-            (place / "ready").touch()
-        shutil.copy(NPM / "identity.mjs", place)
+    place = npm_folder.installed(NPM, tmp_path_factory.getbasetemp().parent, "javascript-sdk")
+    shutil.copy(NPM / "identity.mjs", place)
     return place
 
 

@@ -529,16 +529,68 @@ def test_every_example_in_the_table_is_accepted(key: object) -> None:
         "serve.container.NAME": "[serve.container.main]\n",
         "serve.agent": "[serve.agent]\n",
         "serve.metrics": "[serve.metrics]\n",
+        "serve.load-credential": "[serve.load-credential]\n"
+        + ("socket = '/s'\n" if name == "units" else "units = { 'app.service' = 'NAME' }\n"),
         "update.NAME": "[update.main]\n" + ("" if name == "file" else "file = '/f'\n"),
     }
     tables[table] += f"{name} = {example}\n"
     if table == "serve.metrics" and name not in {"listen", "socket"}:
         tables[table] += 'listen = "127.0.0.1:9913"\n'
     kept = [text for title, text in tables.items() if title in {table, "session.NAME"}]
+    if table == "serve.load-credential":
+        kept.append("[serve.container.NAME]\n")
 
     assert load(text=HOST + "\n".join(kept), is_root=True).sessions
     with pytest.raises(UsageError):
         load(text=HOST + "\n".join(kept).replace(f"{name} = {example}", f"{name} = 1979-05-27"), is_root=True)
+
+
+# LoadCredential=
+
+UNITS = """
+[serve.container.app]
+session = "deploy"
+token-file = "/t"
+[serve.container.two]
+session = "other"
+token-file = "/u"
+[serve.load-credential]
+socket = "credentials.sock"
+units = { "app.service" = "app", "worker@blue.service" = "two" }
+"""
+
+
+def test_units_are_given_tokens_of_container_endpoints_that_are_served() -> None:
+    made = load(text=TWO + UNITS).load_credential
+    one = load({"session": "deploy"}, text=TWO + UNITS).load_credential
+
+    assert made is not None
+    assert one is not None
+    assert made.socket == "/etc/rolesanywhere-helper/credentials.sock"
+    assert made.units == (("app.service", "app"), ("worker@blue.service", "two"))
+    assert one.units == (("app.service", "app"),)
+    assert load(text=TWO + UNITS.partition("[serve.load")[0]).load_credential is None
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('socket = "credentials.sock"', "", "has no socket"),
+        ('socket = "credentials.sock"', "socket = '/t'", "are the same file"),
+        ('socket = "credentials.sock"', f"socket = '/{'s' * 108}'", "too long"),
+        ('{ "app.service" = "app", "worker@blue.service" = "two" }', "{}", "has no units"),
+        ('= "app",', '= "ap",', "no .serve.container.ap."),
+        ('= "app",', "= 1,", "must be a table of strings"),
+        ('"app.service"', '"app"', "no unit"),
+        ('"app.service"', '"*.service"', "no unit"),
+        ('"app.service"', '"a/b.service"', "no unit"),
+        ("units", "unit", "unknown key"),
+    ],
+)
+def test_what_units_cannot_be_given_is_told(old: str, new: str, said: str) -> None:
+    assert old in UNITS
+    with pytest.raises(UsageError, match=said):
+        load(text=TWO + UNITS.replace(old, new, 1))
 
 
 # The network (promise 16)

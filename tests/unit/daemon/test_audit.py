@@ -192,3 +192,31 @@ def test_what_is_open_to_everybody_is_said_and_nothing_else(lines: pytest.LogCap
     assert "session open is open to everybody" in line
     assert 'allow-users = ["*"]' in line
     assert "[session.open]" in line
+
+
+# Tokens of systemd units
+
+
+def test_each_token_that_a_unit_is_given_is_a_line(audit: AuditLog, lines: pytest.LogCaptureFixture) -> None:
+    manager = Peer("load-credential", 0, frozenset({0}), 1)
+    for _ in range(2):
+        audit.token_given("app.service", "app", "deploy", manager)
+    assert (
+        lines.messages
+        == ["granted session=deploy uid=0 pid=1 channel=load-credential unit=app.service endpoint=app"] * 2
+    )
+
+
+def test_units_that_are_refused_do_not_fill_the_log(
+    audit: AuditLog, clock: BootTime, lines: pytest.LogCaptureFixture
+) -> None:
+    for number in range(100):
+        audit.token_refused(f"a{number}\n .service", Peer("load-credential", 0), "unit")
+    assert lines.messages[0] == "refused session=- uid=0 channel=load-credential unit=a0??.service reason=unit"
+    assert len(lines.messages) == 5
+    clock.seconds += 61
+    audit.token_refused(None, Peer("load-credential", 0), "unit")
+    assert lines.messages[5:] == [
+        "refused session=- uid=0 channel=load-credential reason=unit",
+        "refused session=- uid=0: 95 more not shown",
+    ]

@@ -1,0 +1,79 @@
+"""From role to role, of the values by flag name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rolesanywhere_helper.config.values import Values
+from rolesanywhere_helper.domain.endpoint import parse_endpoint
+from rolesanywhere_helper.domain.role_hop import role_hop
+from rolesanywhere_helper.errors import UsageError
+from rolesanywhere_helper.frozen import dataclass
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from rolesanywhere_helper.config.values import Value
+    from rolesanywhere_helper.domain.role_hop import RoleHop
+
+OF_THE_LAST_HOP = ("external-id", "session-tags", "transitive-tag-keys")
+"""What is said of the last role that is gone on to."""
+
+
+@dataclass(frozen=True, slots=True)
+class HopDefaults:
+    """Where STS is called unless something is said of it."""
+
+    region: str
+    sts_endpoint: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """One role to go on to: the name of its session if it has one, and what is said of it."""
+
+    name: str | None
+    role_arn: str
+    own: Values
+
+
+def make_hops(
+    values: Values, written: Iterable[tuple[str, Mapping[str, Value]]], defaults: HopDefaults
+) -> tuple[RoleHop, ...]:
+    """Make the steps from role to role: those ``written`` first, each with its session's name, then what was typed.
+
+    Raises:
+        UsageError: something is said of a role to go on to, and there is none, or it breaks a rule of the service.
+
+    """
+    steps = [step for name, own in written for step in _steps(name, Values(own))]
+    steps += _steps(None, Values({"assume-role-arn": values.names("assume-role-arn")}))
+    of_the_last = {flag: values.by_name[flag] for flag in OF_THE_LAST_HOP if flag in values.by_name}
+    if of_the_last and not steps:
+        raise UsageError(f"--{next(iter(of_the_last))} is for a role to go on to", "give --assume-role-arn too")
+    if steps:
+        steps[-1] = _Step(steps[-1].name, steps[-1].role_arn, Values({**steps[-1].own.by_name, **of_the_last}))
+    return tuple(_hop(step, defaults) for step in steps)
+
+
+def _steps(name: str | None, own: Values) -> list[_Step]:
+    """Take the roles of one session apart: what else it says is for the last of them."""
+    *between, last = own.names("assume-role-arn") or ("",)
+    steps = [_Step(None, arn, Values({})) for arn in between]
+    return [*steps, _Step(name, last, own)] if last else steps
+
+
+def _hop(step: _Step, defaults: HopDefaults) -> RoleHop:
+    own = step.own
+    sts_endpoint = own.text("sts-endpoint") or defaults.sts_endpoint
+    return role_hop(
+        role_arn=step.role_arn,
+        region=own.text("region") or defaults.region,
+        name=step.name,
+        external_id=own.text("external-id"),
+        duration_seconds=own.seconds("session-duration"),
+        session_name=own.text("role-session-name"),
+        tags=own.properties("session-tags"),
+        transitive_tag_keys=own.names("transitive-tag-keys"),
+        sts_endpoint=None if sts_endpoint is None else str(parse_endpoint(sts_endpoint)),
+    )

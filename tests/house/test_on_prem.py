@@ -1,0 +1,241 @@
+"""docs/on-prem.md: its blocks are run here, or read by who would read them; its units boot in tests/systemd."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml  # type: ignore[import-untyped] # it comes with awscli, without types
+
+from rolesanywhere_helper.config.environment import Surroundings
+from rolesanywhere_helper.config.serve import load_serve
+from rolesanywhere_helper.errors import ConfigurationError
+from tests.fakes.daemon import Daemon, owned, until
+from tests.fakes.guides import Guide
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.plugins.emulated import Emulated
+
+GUIDE = Guide.named("on-prem.md")
+HELPER = "/opt/rolesanywhere-helper/bin/rolesanywhere-helper"
+CONFIGURATION = GUIDE.blocks("toml")[0]
+# What needs an engine, or root of a machine of one's own.
+ONLY_READ = ("docker ", "podman ", "ip link ")
+ONLY_READ_BLOCKS = [block for block in GUIDE.blocks("sh") if block.startswith(ONLY_READ)]
+SCRIPTS = [block for block in GUIDE.blocks("sh") if not block.startswith(ONLY_READ)]
+# crontab(5): five fields of time, in /etc/cron.d also the user.
+CRON_LINE = re.compile(r"(?:[\d*/,-]+ ){5}(?P<user>\w+) (?P<command>.+)")
+CRON_LINES = [line for line in GUIDE.blocks("crontab")[0].splitlines() if not line.startswith("#")]
+
+
+def localised(daemon: Daemon) -> str:
+    """Return the document's configuration with the files, ARNs, users and addresses of a test."""
+    told = daemon.emulated.announcement
+    text = CONFIGURATION.replace("/etc/ssl/private", str(daemon.folder)).replace("/etc/ssl", str(daemon.folder))
+    text = text.replace("/run/rolesanywhere-helper", f"{daemon.folder}/run")
+    for key, name in (("trust-anchor", "trustAnchorArn"), ("profile", "profileArn"), ("role", "roleArn")):
+        text = re.sub(rf'^{key}-arn = ".*"$', f'{key}-arn = "{told[name]}"', text, flags=re.MULTILINE)
+    text = re.sub("^allow-users = .*$", f'allow-users = ["{os.geteuid()}"]', text, flags=re.MULTILINE)
+    text = text.replace('identity = "host"\n', f'identity = "host"\nendpoint = "{daemon.emulated.endpoint}"\n')
+    return text + '[serve]\ncontainer-listen = ["127.0.0.1:0"]\n'
+
+
+@pytest.fixture
+def daemon(helper: Path, tmp_path: Path, emulated: Emulated) -> Iterator[Daemon]:
+    """Return a daemon with the document's configuration, which its user's commands find by themselves."""
+    with owned(Daemon(helper, tmp_path, emulated)) as made:
+        made.config = tmp_path / "home" / ".config" / "rolesanywhere-helper" / "config.toml"
+        made.config.parent.mkdir(parents=True, mode=0o700)
+        made.config.write_text(localised(made))
+        made.config.chmod(0o600)
+        made.start()
+        until(lambda: all(made.from_agent(name).status == 200 for name in ("app", "report")))
+        made.key.unlink()  # like the users of a machine, who cannot read it: all comes from the daemon
+        yield made
+
+
+def run(daemon: Daemon, command: str, **more: str) -> subprocess.CompletedProcess[str]:
+    """Run a command as cron does: /bin/sh, and four variables."""
+    home = str(daemon.folder / "home")
+    environment = {"HOME": home, "LOGNAME": "backup", "SHELL": "/bin/sh", "PATH": "/usr/bin:/bin", **more}
+    return subprocess.run(
+        ["/bin/sh", "-c", command.replace(HELPER, str(daemon.helper))],
+        env=environment,
+        cwd=home,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+# Files
+
+
+@pytest.mark.parametrize("text", GUIDE.blocks("toml"), ids=["all", "dummy interface"])
+def test_the_configurations_load(text: str) -> None:
+    settings = load_serve({}, Surroundings({}, "/"), lambda _path, _what: text.encode(), "/c.toml")
+
+    assert settings.warnings == ()
+    assert {each.session for each in settings.containers} == {"app"}
+    with pytest.raises(ConfigurationError):
+        load_serve({}, Surroundings({}, "/"), lambda _path, _what: text.replace("-file", "-fil").encode(), "/c.toml")
+
+
+def test_the_parts_fit_together() -> None:
+    settings = load_serve({}, Surroundings({}, "/"), lambda _path, _what: CONFIGURATION.encode(), "/c.toml")
+    users = {session.name: session.access.users for session in settings.sessions}
+    unit, report = (GUIDE.files[f"/etc/systemd/system/{name}.service"] for name in ("app", "report"))
+    port = settings.container_listeners[0].port
+
+    assert settings.load_credential is not None
+    assert f"LoadCredential=aws-token:{settings.load_credential.socket}\n" in unit
+    assert settings.load_credential.units == (("app.service", "app"),)
+    assert f"FULL_URI=http://127.0.0.1:{port}/{settings.containers[0].name}\n" in unit
+    for text, session in ((unit, "app"), (report, "report")):
+        named = re.search("^User=(.+)$", text, re.MULTILINE)
+        assert named is not None
+        assert named[1] in users[session]
+    for line in CRON_LINES:
+        found = CRON_LINE.fullmatch(line)
+        assert found is not None
+        assert found["user"] in users["report"]
+
+
+@pytest.mark.parametrize("path", [path for path in GUIDE.files if path.endswith(".service")])
+def test_systemd_finds_nothing_to_say_about_the_units(path: str, peer: Callable[[str], Path], tmp_path: Path) -> None:
+    analyze = peer("systemd")
+
+    def said_of(text: str) -> str:
+        unit = tmp_path / Path(path).name
+        unit.write_text(text)
+        done = subprocess.run([analyze, "verify", unit], capture_output=True, text=True, check=False, env={})
+        return done.stderr
+
+    text = re.sub("^ExecStart=.*$", "ExecStart=/bin/true", GUIDE.files[path], flags=re.MULTILINE)
+    assert said_of(text) == ""
+    assert "Usr" in said_of(text.replace("User=", "Usr="))
+
+
+# cron
+
+
+def test_the_cron_lines_run_with_crons_environment(daemon: Daemon, tmp_path: Path) -> None:
+    job = tmp_path / "backup"
+    job.write_text(
+        "#!/bin/sh\n"
+        'curl -fsS -H "Authorization: $AWS_CONTAINER_AUTHORIZATION_TOKEN" "$AWS_CONTAINER_CREDENTIALS_FULL_URI"\n'
+    )
+    job.chmod(0o755)
+    held = daemon.from_agent("report").document["AccessKeyId"]
+    commands = [found["command"] for line in CRON_LINES if (found := CRON_LINE.fullmatch(line))]
+    assert len(commands) == 2
+    assert "%" not in "".join(commands), "cron makes lines of it"
+
+    done = [run(daemon, command.replace("/usr/local/bin/backup", str(job))) for command in commands]
+
+    assert [(each.returncode, each.stderr) for each in done] == [(0, "")] * 2
+    assert json.loads(done[0].stdout)["AccessKeyId"] == held
+    written = (tmp_path / "home" / ".aws" / "credentials").read_text()
+    assert written.startswith("[legacy]\n")
+    assert held in written
+
+
+def test_the_script_runs_with_crons_environment(daemon: Daemon) -> None:
+    (script,) = SCRIPTS
+    path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
+    more = {"PATH": path, "AWS_ENDPOINT_URL_STS": daemon.emulated.endpoint, "AWS_DEFAULT_REGION": "eu-central-1"}
+
+    done = run(daemon, "set -eu\n" + script, **more)
+
+    assert done.returncode == 0, done.stderr
+    identity = json.loads(done.stdout[done.stdout.index("{") :])
+    assert identity["Arn"].split("/")[1] == str(daemon.emulated.announcement["roleArn"]).rpartition("/")[2]
+
+
+def test_without_the_daemon_the_commands_fail(daemon: Daemon) -> None:
+    """The negative control: what they print comes from the daemon."""
+    daemon.stop()
+    found = CRON_LINE.fullmatch(CRON_LINES[0])
+    assert found is not None
+    command = found["command"].replace("/usr/local/bin/backup", "/bin/echo ran")
+    for file in daemon.cache.glob("*"):
+        file.unlink()
+
+    done = run(daemon, command)
+
+    assert done.returncode != 0
+    assert "ran" not in done.stdout
+
+
+# Containers
+
+
+def test_curl_on_the_mounted_socket_is_a_credential_process(daemon: Daemon) -> None:
+    found = re.search("^credential_process = (.+)$", GUIDE.files["/etc/aws/container.config"], re.MULTILINE)
+    assert found is not None
+    command = found[1].replace("/run/aws/agent.sock", daemon.agent)
+
+    done = run(daemon, command)
+
+    document = json.loads(done.stdout)
+    assert document["Version"] == 1
+    assert document["AccessKeyId"] == daemon.from_agent("app").document["AccessKeyId"]
+    assert run(daemon, command.replace("sessions/app", "sessions/none")).returncode != 0
+
+
+def syntax_error(script: str) -> str:
+    done = subprocess.run(["/bin/sh", "-n"], input=script, capture_output=True, text=True, check=False)
+    return done.stderr
+
+
+@pytest.mark.parametrize("block", ONLY_READ_BLOCKS, ids=lambda block: str(block).split(" \\")[0])
+def test_what_needs_an_engine_is_at_least_shell(block: str) -> None:
+    assert syntax_error(block) == ""
+    assert syntax_error(block + '"') != ""
+
+
+def test_the_document_says_what_was_only_read() -> None:
+    told = GUIDE.text.partition("**Checked for syntax alone:**")[2]
+
+    for word in {word for block in ONLY_READ_BLOCKS for word in shlex.split(block)[:1]}:
+        assert f"`{word}`" in told
+    assert len(ONLY_READ_BLOCKS) + len(SCRIPTS) == len(GUIDE.blocks("sh"))
+
+
+# Ansible
+
+
+def tasks() -> list[dict[str, Any]]:
+    (play,) = yaml.safe_load(GUIDE.blocks("yaml")[0])
+    assert set(play) == {"name", "hosts", "become", "tasks", "handlers"}
+    assert all(set(task) <= {"name", "notify", "changed_when", *MODULES} for task in play["tasks"] + play["handlers"])
+    assert {task["notify"] for task in play["tasks"] if "notify" in task} == {task["name"] for task in play["handlers"]}
+    found = play["tasks"]
+    assert isinstance(found, list)
+    return found
+
+
+MODULES = {f"ansible.builtin.{name}" for name in ("pip", "file", "template", "command", "systemd_service")}
+
+
+def test_the_playbooks_commands_run(daemon: Daemon, tmp_path: Path) -> None:
+    commands = [task["ansible.builtin.command"] for task in tasks() if "ansible.builtin.command" in task]
+    install, wait = commands
+
+    installed = run(daemon, f"{install} --prefix {tmp_path / 'root'}")
+    waited = run(daemon, wait)
+
+    assert installed.returncode == 0, installed.stderr
+    assert (tmp_path / "root/etc/systemd/system/rolesanywhere-helper.service").exists()
+    assert waited.returncode == 0, waited.stderr
+    assert run(daemon, wait.replace("report", "none").replace("2m", "1s")).returncode != 0
