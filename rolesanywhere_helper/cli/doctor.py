@@ -98,13 +98,13 @@ def _described(invocation: Invocation, aws: AwsFiles, profile: Selected) -> _Des
     from rolesanywhere_helper.doctor.findings import Step, ok, problem_of  # noqa: PLC0415 - only when chosen
 
     own = {flag.name for flag in SESSION_FLAGS} & invocation.flags.keys()
-    words = aws.words(profile.name) if aws.runs_us(profile.name) else None
-    if own or invocation.config is not None or words is None or len(words) == 1:
+    words = aws.arguments(profile.name)
+    if own or invocation.config is not None or not words:
         return _Described(invocation.flags, invocation.config)
     from rolesanywhere_helper.cli import parser  # noqa: PLC0415 - it imports this module's table
 
     try:
-        line = parser.parse(words[1:])
+        line = parser.parse(words)
         if line.command.name != "credential-process":
             raise UsageError(
                 f"it runs the command {line.command.name}, which prints no credentials", "write credential-process"

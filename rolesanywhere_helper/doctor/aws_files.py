@@ -27,12 +27,16 @@ if TYPE_CHECKING:
 
 PROCESS = "credential_process"
 PROGRAMS = frozenset({"rolesanywhere-helper", "aws_signing_helper"})
+# The other way to start it: "/…/python3 -m rolesanywhere_helper …".
+_PYTHON, _AS_MODULE = re.compile(r"python[\d.]*t?"), ("-m", __name__.partition(".")[0])
 _CONFIG_VARIABLE, _CREDENTIALS_VARIABLE = "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"
 # botocore reads them in this order.
 _PROFILE_VARIABLES = ("AWS_DEFAULT_PROFILE", "AWS_PROFILE")
-# What AWS clients look at before they start a process.
+# What AWS clients look at before they start a process; at the key only if it is in the credentials file (botocore comes
+# to one in the config file last).
+_KEY = "aws_access_key_id"
 _PREFERRED = (
-    "aws_access_key_id",
+    _KEY,
     "role_arn",
     "web_identity_token_file",
     "sso_session",
@@ -100,7 +104,15 @@ class AwsFiles:
     def runs_us(self, name: str) -> bool:
         """Tell whether a profile runs this program, or the one that it takes the place of."""
         line = (self.profile(name) or {}).get(PROCESS, "")
-        return bool(line) and line.split()[0].strip("'\"").rpartition("/")[2] in PROGRAMS
+        # One with a quote that is not closed is ours all the same, and is told so.
+        words = self.words(name) or [word.strip("'\"") for word in line.split()]
+        return _length_of_program(words) > 0
+
+    def arguments(self, name: str) -> list[str] | None:
+        """Return what a profile's line gives this program; None if it does not run it, or cannot be taken apart."""
+        words = self.words(name)
+        length = _length_of_program(words or [])
+        return words[length:] if words and length else None
 
 
 def read_files(paths: AwsPaths) -> AwsFiles:
@@ -149,6 +161,16 @@ def look(files: AwsFiles, chosen: Selected, environment: Mapping[str, str]) -> I
 # The files
 
 
+def _length_of_program(words: list[str]) -> int:
+    """Count the words at the beginning that start this program; 0 if they start another one."""
+    if not words:
+        return 0
+    name = words[0].rpartition("/")[2]
+    if _PYTHON.fullmatch(name) and tuple(words[1:3]) == _AS_MODULE:
+        return 1 + len(_AS_MODULE)
+    return 1 if name in PROGRAMS else 0
+
+
 def _files(files: AwsFiles, chosen: Selected, environment: Mapping[str, str]) -> Iterator[Finding]:
     for path, reason in files.broken:
         yield _wrong(
@@ -163,11 +185,13 @@ def _files(files: AwsFiles, chosen: Selected, environment: Mapping[str, str]) ->
     usual = f"{home.rstrip('/')}/.aws/config"
     elsewhere = environment.get(_CONFIG_VARIABLE)
     if elsewhere and not files.is_config_there:
-        yield _wrong(
-            "aws-config-elsewhere",
-            f"{_CONFIG_VARIABLE} names {files.paths.config}, which is not there",
-            Hint(f"if {usual} is meant", f"unset {_CONFIG_VARIABLE}"),
-        )
+        what = f"{_CONFIG_VARIABLE} names {files.paths.config}, which is not there"
+        hint = Hint(f"if {usual} is meant", f"unset {_CONFIG_VARIABLE}")
+        # Clients take it for an empty file; only a profile that was asked for would have to be in it.
+        if chosen.by is not None and files.profile(chosen.name) is None:
+            yield _wrong("aws-config-elsewhere", what, hint)
+        else:
+            yield warning(Step.AWS_CONFIG, "aws-config-elsewhere", what, hint)
     elif elsewhere and files.paths.config != usual and files.profile(chosen.name) is None:
         other = read_files(AwsPaths(usual, files.paths.credentials))
         if other.runs_us(chosen.name):
@@ -313,10 +337,19 @@ def _file_arguments(words: list[str]) -> Iterator[tuple[str, str]]:
 
 
 def _shadowed(name: str, values: Mapping[str, str], files: AwsFiles) -> Iterator[Finding]:
+    in_credentials = files.credentials.get(name, {})
     preferred = [key for key in _PREFERRED if key in values]
+    if _KEY in preferred and _KEY not in in_credentials:
+        preferred.remove(_KEY)
+        yield warning(
+            Step.AWS_CONFIG,
+            "shadowed-process",
+            f"profile {name} also has {_KEY} in {files.paths.config}: boto3 and the AWS CLI run credential_process all "
+            "the same, some other AWS clients prefer the key",
+            Hint(f"remove {_KEY} (and what belongs to it) from [{name}] in {files.paths.config}"),
+        )
     if not preferred:
         return
-    in_credentials = files.credentials.get(name, {})
     path = files.paths.credentials if any(key in in_credentials for key in preferred) else files.paths.config
     yield _wrong(
         "shadowed-process",
@@ -355,7 +388,8 @@ def _wrong(code: str, what: str, *hints: Hint) -> Finding:
 
 
 def _sections(path: str | None, broken: list[tuple[str, str]]) -> Sections:
-    if path is None:
+    # Who names the null device wants none; clients read it as an empty file.
+    if path is None or path == os.devnull:
         return {}
     content = read_if_there(path)
     if content is None:

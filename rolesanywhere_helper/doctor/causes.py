@@ -48,7 +48,8 @@ class Circumstances:
 
     ``skew_seconds`` is by how much this machine's clock is ahead, None if unknown; ``top_issuer`` who issued the last
     certificate that is sent; ``intermediates`` how many are sent; ``is_way_checked`` whether the way to the trust
-    anchor's certificate was found to be whole; ``warnings`` what loading the identity had to say.
+    anchor's certificate was found to be whole; ``warnings`` what loading the identity had to say; ``common_name`` is
+    that of the certificate, empty if it has none or several.
     """
 
     settings: SessionSettings
@@ -58,6 +59,7 @@ class Circumstances:
     intermediates: int = 0
     is_way_checked: bool = False
     warnings: tuple[str, ...] = ()
+    common_name: str = ""
 
 
 def hints(error: HelperError, found: Circumstances) -> tuple[Hint, ...]:
@@ -125,8 +127,13 @@ def _untrusted(error: HelperError, found: Circumstances) -> Iterable[Hint]:
         yield compare
         yield missing
     else:
-        yield missing
-        yield compare
+        # What was sent does not tell a missing intermediate from another CA; the trust anchor's certificate does.
+        yield Hint(
+            f"compare the trust anchor's certificate with {found.top_issuer}, which issued what is sent: if that is an "
+            f"intermediate CA below it, give the certificate of {found.top_issuer} with --intermediates FILE; if not, "
+            "give as --trust-anchor-arn the anchor that holds it",
+            sees,
+        )
 
 
 def _revoked(error: HelperError, found: Circumstances) -> Iterable[Hint]:
@@ -152,12 +159,17 @@ def _profile(error: HelperError, found: Circumstances) -> Iterable[Hint]:
     del error
     profile = found.settings.spec.profile_arn
     role = found.settings.spec.role_arn
-    yield Hint("it is disabled: enable it", _aws(profile, f"rolesanywhere enable-profile --profile-id {_id(profile)}"))
     yield Hint(
-        "it does not exist (any more), or in another region: compare --profile-arn with those that there are",
-        _aws(profile, "rolesanywhere list-profiles --query 'profiles[].[profileArn,enabled]' --output text"),
+        f"compare --profile-arn with those that there are in {profile.region}: it is not among them, or is disabled "
+        "(False), or lists no role (None)",
+        _aws(
+            profile, "rolesanywhere list-profiles --query 'profiles[].[profileArn,enabled,roleArns[0]]' --output text"
+        ),
     )
-    yield Hint("it lists no role: add the one that is asked for", _add_role(profile, role))
+    yield Hint(
+        "if it is disabled: enable it", _aws(profile, f"rolesanywhere enable-profile --profile-id {_id(profile)}")
+    )
+    yield Hint("if it lists no role: add the one that is asked for", _add_role(profile, role))
 
 
 def _role(error: HelperError, found: Circumstances) -> Iterable[Hint]:
@@ -177,34 +189,51 @@ def _anchor(error: HelperError, found: Circumstances) -> Iterable[Hint]:
     del error
     anchor = found.settings.spec.trust_anchor_arn
     yield Hint(
-        "it is disabled: enable it",
-        _aws(anchor, f"rolesanywhere enable-trust-anchor --trust-anchor-id {_id(anchor)}"),
-    )
-    yield Hint(
-        "it does not exist (any more), or in another region: compare --trust-anchor-arn with those that there are",
+        f"compare --trust-anchor-arn with those that there are in {anchor.region}: it is not among them, or is "
+        "disabled (False)",
         _aws(
             anchor, "rolesanywhere list-trust-anchors --query 'trustAnchors[].[trustAnchorArn,enabled]' --output text"
         ),
+    )
+    yield Hint(
+        "if it is disabled: enable it",
+        _aws(anchor, f"rolesanywhere enable-trust-anchor --trust-anchor-id {_id(anchor)}"),
     )
 
 
 def _denied(error: HelperError, found: Circumstances) -> Iterable[Hint]:
     del error
     spec = found.settings.spec
-    statement = {
-        "Effect": "Allow",
-        "Principal": {"Service": "rolesanywhere.amazonaws.com"},
-        "Action": list(_ACTIONS),
-        "Condition": {"ArnEquals": {"aws:SourceArn": str(spec.trust_anchor_arn)}},
-    }
     name = spec.role_arn.resource.rpartition("/")[2]
     show = f"aws iam get-role --role-name {name} --query Role.AssumeRolePolicyDocument"
-    yield Hint(f"the role's trust policy must have this statement: {json.dumps(statement)}", show)
-    yield Hint(
+    subject = Hint(
         f"a condition on aws:PrincipalTag/x509Subject/… does not fit the certificate ({found.subject}), or one on "
         f"aws:SourceArn not the trust anchor {spec.trust_anchor_arn}",
         show,
     )
+    # Without a condition on the subject the role would be open to every certificate of the CA.
+    statement = {
+        "Effect": "Allow",
+        "Principal": {"Service": "rolesanywhere.amazonaws.com"},
+        "Action": list(_ACTIONS),
+        "Condition": {
+            "ArnEquals": {"aws:SourceArn": str(spec.trust_anchor_arn)},
+            "StringEquals": {"aws:PrincipalTag/x509Subject/CN": found.common_name},
+        },
+    }
+    if found.common_name:
+        yield Hint(
+            "the role's trust policy must have a statement whose conditions fit this certificate, such as this one: "
+            f"{json.dumps(statement, ensure_ascii=False)}",
+            show,
+        )
+        yield subject
+    else:
+        yield subject
+        yield Hint(
+            f"or no statement of the role's trust policy allows {', '.join(_ACTIONS)} to rolesanywhere.amazonaws.com",
+            show,
+        )
     yield Hint("the role does not exist: check --role-arn", f"aws iam get-role --role-name {name} --query Role.Arn")
 
 

@@ -181,7 +181,14 @@ def _circumstances(
     chain = held.identity.chain_der
     top = describe((held.identity.leaf_der, *chain)[-1]).issuer
     return Circumstances(
-        settings, reached.skew_seconds, held.described.subject, top, len(chain), is_way_checked, held.warnings
+        settings,
+        reached.skew_seconds,
+        held.described.subject,
+        top,
+        len(chain),
+        is_way_checked,
+        held.warnings,
+        held.described.common_name,
     )
 
 

@@ -173,7 +173,7 @@ def wanted(  # noqa: PLR0913 - what a set-up is made of, each by name
             f"this cannot be the name of a role: {role_name!a}", "1 to 64 letters, digits or any of _+=,.@-"
         )
     for arn in policy_arns:
-        if not _POLICY.fullmatch(arn):
+        if not _POLICY.fullmatch(arn) or "{{" in arn:  # the beginning of a reference to CloudFormation
             raise InvalidParameterError(
                 f"this is not the ARN of a policy: {arn!a}", "for example: arn:aws:iam::aws:policy/ReadOnlyAccess"
             )
@@ -303,6 +303,10 @@ def _checked(value: str, attribute: str) -> str:
     if "${" in value:
         raise InvalidParameterError(
             f"{flag} holds ${{, which IAM reads as the beginning of a variable", "write ? in its place"
+        )
+    if "{{" in value:
+        raise InvalidParameterError(
+            f"{flag} holds {{{{, which CloudFormation reads as the beginning of a reference", "write ? in its place"
         )
     return value
 

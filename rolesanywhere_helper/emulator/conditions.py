@@ -38,8 +38,10 @@ def is_operator(name: str) -> bool:
     return match["base"] in _TESTS or match["base"] in _NEGATED or match["base"] == "BinaryEquals"
 
 
-def holds(operator: str, key: str, wanted: Iterable[str], context: Context) -> bool:
+def holds(operator: str, key: str, wanted: Iterable[str], context: Context, *, has_variables: bool = True) -> bool:
     """Tell whether the context's values of a key are as wanted.
+
+    Without ``has_variables`` a ``${…}`` is no variable, but the text that it is.
 
     Raises:
         UnevaluatedError: this operator, or a policy variable in a value, is not evaluated here.
@@ -56,7 +58,10 @@ def holds(operator: str, key: str, wanted: Iterable[str], context: Context) -> b
     is_negated, quantifier = base in _NEGATED, match["quantifier"]
     if there is None:
         return bool(match["if_exists"]) or quantifier == "ForAllValues" or (is_negated and quantifier is None)
-    values = [text for text in (_substituted(value, context) for value in wanted) if text is not None]
+    if has_variables:
+        values = [text for text in (_substituted(value, context) for value in wanted) if text is not None]
+    else:
+        values = list(wanted)
     test = _TESTS[positive]
 
     def fits(value: str) -> bool:

@@ -1,7 +1,8 @@
 """The routes under ``/_emulator/``: faults, knobs, the request list, and back to the beginning.
 
 They are for tests on this machine. A browser that was lured to a name pointing here (DNS rebinding), or to a page that
-posts here, must not reach them: Host has to be loopback, and Origin absent.
+posts here, must not reach them: Host has to be loopback, and Origin absent. Another machine can write what it likes
+into Host, so that the connection has to come from loopback too.
 """
 
 from __future__ import annotations
@@ -128,5 +129,6 @@ def _is_number(value: object) -> bool:
 
 def _require_local(arrival: Arrival) -> None:
     match = _HOST.fullmatch(arrival.value("host") or "")
-    if match is None or not is_loopback(match["six"] or match["name"]) or arrival.values("origin"):
+    is_named = match is not None and is_loopback(match["six"] or match["name"])
+    if not is_named or not is_loopback(arrival.remote) or arrival.values("origin"):
         raise access_denied("Only for programs on this machine")

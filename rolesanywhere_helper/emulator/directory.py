@@ -8,6 +8,7 @@
 ``client.pem, client.key``     a client's certificate and RSA key; ``client-ec`` the same with an EC key
 ``tls-ca.*, tls.*``            with TLS: a CA, and the server's certificate for 127.0.0.1 and localhost
 ``config.toml``                a configuration for the client, written at every start (the port changes)
+``.lock``                      whoever has it (``flock``) runs on this directory; it stays when nobody does
 =============================  ==============================================================================
 
 All are private from birth. Certificates that have expired, or have less than a day left, are renewed.
@@ -16,6 +17,7 @@ All are private from birth. Certificates that have expired, or have less than a 
 from __future__ import annotations
 
 import json
+import os
 import re
 import uuid
 from dataclasses import dataclass, replace
@@ -34,6 +36,7 @@ from rolesanywhere_helper.emulator.keys import administrator_keys
 from rolesanywhere_helper.errors import ConfigurationError
 from rolesanywhere_helper.pki.certificates import CertificateAuthority, LeafRequest, Validity
 from rolesanywhere_helper.pki.keys import KeyKind
+from rolesanywhere_helper.system.turns import try_lock
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -46,6 +49,7 @@ _LEAF_DAYS = 365
 _SECONDS_A_DAY = 86_400
 _ORGANIZATION = "rolesanywhere-helper emulator"
 PROFILES = ("emulator-admin", "emulator-other-admin")
+_LOCK = ".lock"
 TLS_NAMES = ("127.0.0.1", "localhost", "::1")
 
 
@@ -67,6 +71,36 @@ class Directory:
 
         """
         write_private(self.file("state.json"), state_file.to_json(state))
+
+
+def claim(settings: Settings) -> int:
+    """Make the directory, and take it for this emulator alone; who closes the returned descriptor gives it back.
+
+    Two emulators would each write down their own accounts, and so undo what the other one has changed.
+
+    Raises:
+        ConfigurationError: another emulator has it, it cannot be written, or holds something else.
+
+    """
+    directory = Directory(settings.directory.absolute())
+    try:
+        make_private_directory(directory.path)
+        _leave_others_alone(directory)
+        descriptor = os.open(directory.file(_LOCK), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            is_ours = try_lock(descriptor)
+        except OSError:
+            os.close(descriptor)
+            raise
+    except OSError as error:
+        raise _unusable(directory, error) from error
+    if not is_ours:
+        os.close(descriptor)
+        raise ConfigurationError(
+            f"another emulator is running on the directory {directory.path}",
+            "end that one, or give --directory another path",
+        )
+    return descriptor
 
 
 def prepare(settings: Settings, now: float) -> tuple[Directory, State]:
@@ -91,11 +125,15 @@ def prepare(settings: Settings, now: float) -> tuple[Directory, State]:
         directory.persist(state)
         _write_administrators(directory, state)
     except OSError as error:
-        raise ConfigurationError(
-            f"the emulator's directory {directory.path} cannot be used: {error.strerror}",
-            "give --directory a path that this user can write",
-        ) from error
+        raise _unusable(directory, error) from error
     return directory, state
+
+
+def _unusable(directory: Directory, error: OSError) -> ConfigurationError:
+    return ConfigurationError(
+        f"the emulator's directory {directory.path} cannot be used: {error.strerror}",
+        "give --directory a path that this user can write",
+    )
 
 
 def write_config(directory: Directory, state: State, endpoint: str, *, tls: bool) -> None:
@@ -162,17 +200,24 @@ def _table(name: str, values: dict[str, str]) -> list[str]:
     return [f"[{name}]", *(f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in values.items())]
 
 
+def _leave_others_alone(directory: Directory) -> None:
+    if directory.file("state.json").exists():
+        return
+    names = (entry.name for entry in directory.path.iterdir())
+    taken = sorted(name for name in names if name != _LOCK and not name.startswith(".new-"))
+    if taken:
+        raise ConfigurationError(
+            f"{directory.path} is not empty and no emulator's directory: it holds {taken[0]}",
+            "give --directory a new or empty directory",
+        )
+
+
 def _load(directory: Directory) -> State | None:
     """Return what an earlier run left; None if the directory is new."""
     try:
         text = directory.file("state.json").read_bytes()
     except FileNotFoundError:
-        taken = sorted(entry.name for entry in directory.path.iterdir() if not entry.name.startswith(".new-"))
-        if taken:
-            raise ConfigurationError(
-                f"{directory.path} is not empty and no emulator's directory: it holds {taken[0]}",
-                "give --directory a new or empty directory",
-            ) from None
+        _leave_others_alone(directory)
         return None
     try:
         return state_file.from_json(text)

@@ -33,6 +33,15 @@ _PROFILE, _ADMINISTRATOR = "default", "administrator"
 _CRL = "revoked"
 _PREFIXES = ("AWS_", "ROLESANYWHERE_HELPER_")
 _NO_PROXY = "127.0.0.1,localhost"
+_SERVICES = ("sts", "iam", "rolesanywhere")
+# What stands between an AWS client and the helper where the environment is not known: it takes out what would speak to
+# either of them, and goes on as the helper.
+_SHIELD = f"""import os, runpy
+for name in list(os.environ):
+    if name.startswith({_PREFIXES!r}) or name.lower().endswith("_proxy"):
+        del os.environ[name]
+runpy.run_module("rolesanywhere_helper", run_name="__main__", alter_sys=True)
+"""
 _ORGANIZATION = "Example"
 
 
@@ -120,7 +129,7 @@ class RolesAnywhere:
         ``credential_process`` is rolesanywhere-helper; Roles Anywhere, STS and IAM lead to the emulator.
         """
         kept = {name: value for name, value in base.items() if not name.startswith(_PREFIXES)}
-        return kept | self._variables(client or self.client)
+        return kept | self._variables(client or self.client, base)
 
     def use(self, monkeypatch: pytest.MonkeyPatch, client: ClientCertificate | None = None) -> None:
         """Make this process such a program until the test ends: ``boto3.client("sts")`` gets credentials here."""
@@ -131,11 +140,14 @@ class RolesAnywhere:
         for name in os.environ:
             if name.startswith(_PREFIXES):
                 monkeypatch.delenv(name)
-        for name, value in self._variables(client or self.client).items():
+        for name, value in self._variables(client or self.client, os.environ).items():
             monkeypatch.setenv(name, value)
 
     def session(self, client: ClientCertificate | None = None) -> Any:
-        """Return a boto3 session with credentials of a certificate, whatever this process's environment says."""
+        """Return a boto3 session with credentials of a certificate, whatever this process's environment says.
+
+        Its clients of Roles Anywhere, STS and IAM ask the emulator, and no proxy.
+        """
         return self._boto3_session(_PROFILE, client or self.client)
 
     def administrator(self) -> Any:
@@ -178,40 +190,52 @@ class RolesAnywhere:
         files = self._emulator.directory
         return CertificateAuthority.from_pem(self.ca_certificate.read_bytes(), files.file("ca.key").read_bytes())
 
-    def _configuration(self, certificate: Path, key: Path) -> bytes:
-        values = {
-            "certificate": certificate,
-            "private-key": key,
+    def _session(self, certificate: Path, key: Path) -> dict[str, str]:
+        """Return the settings of a certificate's session, by the names of flags."""
+        return {
+            "certificate": str(certificate),
+            "private-key": str(key),
             "trust-anchor-arn": self.trust_anchor_arn,
             "profile-arn": self.profile_arn,
             "role-arn": self.role_arn,
             "endpoint": self.endpoint,
         }
-        lines = (f"{name} = {json.dumps(str(value), ensure_ascii=False)}" for name, value in values.items())
+
+    def _configuration(self, certificate: Path, key: Path) -> bytes:
+        values = self._session(certificate, key)
+        lines = (f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in values.items())
         return "\n".join(["[session.default]", *lines, ""]).encode()
 
-    def _variables(self, client: ClientCertificate) -> dict[str, str]:
+    def _variables(self, client: ClientCertificate, base: Mapping[str, str]) -> dict[str, str]:
+        around = _without_proxy(base)
         return {
-            "AWS_CONFIG_FILE": str(self._aws_config(client)),
+            "AWS_CONFIG_FILE": str(self._aws_config(client, "aws-config", ("-m", "rolesanywhere_helper"))),
             "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
             "AWS_PROFILE": _PROFILE,
             "AWS_REGION": self.region,
             "AWS_DEFAULT_REGION": self.region,
             "AWS_EC2_METADATA_DISABLED": "true",
-            **{f"AWS_ENDPOINT_URL_{service}": self.endpoint for service in ("STS", "IAM", "ROLESANYWHERE")},
+            **{f"AWS_ENDPOINT_URL_{service}": self.endpoint for service in map(str.upper, _SERVICES)},
             "ROLESANYWHERE_HELPER_CONFIG": str(client.config),
             # Of this test alone: another one's sets are of accounts that have been reset.
             "ROLESANYWHERE_HELPER_CACHE_DIR": str(self._folder / "cache"),
-            "NO_PROXY": _NO_PROXY,
-            "no_proxy": _NO_PROXY,
+            "NO_PROXY": around,
+            "no_proxy": around,
         }
 
-    def _aws_config(self, client: ClientCertificate) -> Path:
-        """Write an AWS configuration file with the certificate's profile, and the administrator's."""
+    def _aws_config(self, client: ClientCertificate, ending: str, program: tuple[str, ...]) -> Path:
+        """Write an AWS configuration file with the certificate's profile, and the administrator's.
+
+        ``program`` is what Python runs as the helper.
+        """
         key = self._emulator.administrators[0]
         # Nothing is remembered: a test that revokes a certificate, or takes a fault back, wants to see it at once.
-        words = (sys.executable, "-m", "rolesanywhere_helper", "credential-process", "--no-cache")
-        process = (*words, "--config", str(client.config))
+        words = (sys.executable, *program, "credential-process", "--no-cache", "--config", str(client.config))
+        # The flags come before what a test's environment says.
+        process = (
+            *words,
+            *(f"--{name}={value}" for name, value in self._session(client.certificate, client.private_key).items()),
+        )
         common = [f"region = {self.region}", "services = emulator"]
         lines = [
             f"[{_PROFILE}]",
@@ -222,26 +246,36 @@ class RolesAnywhere:
             f"aws_access_key_id = {key.access_key_id}",
             f"aws_secret_access_key = {key.secret_access_key}",
             "[services emulator]",
-            *(f"{service} =\n  endpoint_url = {self.endpoint}" for service in ("sts", "iam", "rolesanywhere")),
+            *(f"{service} =\n  endpoint_url = {self.endpoint}" for service in _SERVICES),
             "",
         ]
-        path = client.config.with_suffix(".aws-config")
+        path = client.config.with_suffix(f".{ending}")
         write_private(path, "\n".join(lines).encode())
         return path
 
     def _boto3_session(self, profile: str, client: ClientCertificate) -> Any:
-        import boto3  # noqa: PLC0415 - not every test has a use for it
-        from botocore.session import Session  # noqa: PLC0415 - as above
+        from botocore.session import Session  # noqa: PLC0415 - not every test has a use for it
 
+        from rolesanywhere_helper.emulator.boto3_session import EmulatedSession  # noqa: PLC0415 - as above
+
+        shield = self._folder / "shielded.py"
+        write_private(shield, _SHIELD.encode())
         core: Any = Session(profile=profile)
-        core.set_config_variable("config_file", str(self._aws_config(client)))
+        core.set_config_variable("config_file", str(self._aws_config(client, "shielded-config", (str(shield),))))
         core.set_config_variable("credentials_file", os.devnull)
-        return boto3.Session(botocore_session=core)
+        return EmulatedSession(core, self.region, self.endpoint, _SERVICES)
 
 
 def emulator_in(directory: Path) -> AbstractContextManager[Running]:
     """Run an emulator that forgets, for as long as the context lasts."""
     return running(Settings(directory, in_memory=True))
+
+
+def _without_proxy(base: Mapping[str, str]) -> str:
+    """Return what NO_PROXY says in an environment, and this machine."""
+    before = base.get("no_proxy") or base.get("NO_PROXY") or ""
+    # A lone star is for all; in a list it would be none.
+    return before if before.strip() == "*" else ",".join(filter(None, (before, _NO_PROXY)))
 
 
 def _quoted(word: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import math
 import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
@@ -191,6 +192,7 @@ def _read_token(token: str, name: str) -> tuple[float, str]:
         place = float(created_at), str(identifier)
     except (ValueError, TypeError, binascii.Error):
         of, place = None, (0.0, "")
-    if of != name:
+    # "NaN" and "Infinity" are numbers to json, and after neither comes anything.
+    if of != name or not math.isfinite(place[0]):
         raise invalid("Invalid nextToken")
     return place

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import signal
 import threading
 import time
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from rolesanywhere_helper.emulator import control, edge
 from rolesanywhere_helper.emulator.directory import (
     Directory,
+    claim,
     extra_anchor_arns,
     first_arns,
     prepare,
@@ -52,10 +54,17 @@ class RunningEmulator:
     endpoint: str
     announcement: Mapping[str, Any]
     _runner: web.AppRunner
+    _claim: int
 
     async def stop(self) -> None:
-        """Stop listening, close every connection, and write down what is not written yet."""
-        await edge.close(self._runner)
+        """Stop listening, close every connection, write down what is not written yet, and let the directory go."""
+        try:
+            await edge.close(self._runner)
+            self._save()
+        finally:
+            os.close(self._claim)
+
+    def _save(self) -> None:
         try:
             self.service.save()
         except OSError as error:
@@ -70,11 +79,22 @@ async def start(
     """Prepare the directory and listen. ``now`` is the service's clock, ``sleep`` waits in the delay fault.
 
     Raises:
-        ConfigurationError: the directory or a CA file cannot be used, or the address is taken.
+        ConfigurationError: the directory or a CA file cannot be used, or the directory or the address is taken.
 
     """
     if not control.is_loopback(settings.host):
         _log.warning("the emulator listens on %s: whoever reaches it can have its credentials", settings.host)
+    claimed = claim(settings)
+    try:
+        return await _start(settings, now, sleep, claimed)
+    except BaseException:
+        os.close(claimed)
+        raise
+
+
+async def _start(
+    settings: Settings, now: Callable[[], float], sleep: Callable[[float], Awaitable[None]], claimed: int
+) -> RunningEmulator:
     directory, state = prepare(settings, now())
     persist = _forget if settings.in_memory else directory.persist
     service = Service(state, now, persist, lenient=settings.lenient, quota_per_second=settings.quota_per_second)
@@ -89,7 +109,8 @@ async def start(
     except BaseException:
         await edge.close(runner)
         raise
-    return RunningEmulator(service, directory, endpoint, _announcement(settings, directory, state, endpoint), runner)
+    told = _announcement(settings, directory, state, endpoint)
+    return RunningEmulator(service, directory, endpoint, told, runner, claimed)
 
 
 class Running:
@@ -200,7 +221,7 @@ def running(
     """Run an emulator in a thread for as long as the context lasts.
 
     Raises:
-        ConfigurationError: the directory or a CA file cannot be used, or the address is taken.
+        ConfigurationError: the directory or a CA file cannot be used, or the directory or the address is taken.
 
     """
     with asyncio.Runner() as runner:
@@ -220,7 +241,7 @@ def serve_forever(settings: Settings, announce: Callable[[str], None]) -> None:
     """Serve until SIGTERM or SIGINT. ``announce`` is given one line of JSON once it listens.
 
     Raises:
-        ConfigurationError: the directory or a CA file cannot be used, or the address is taken.
+        ConfigurationError: the directory or a CA file cannot be used, or the directory or the address is taken.
 
     """
 

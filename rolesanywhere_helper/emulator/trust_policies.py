@@ -24,6 +24,8 @@ SET_SOURCE_IDENTITY = "sts:SetSourceIdentity"
 _ACTIONS = (ASSUME_ROLE, TAG_SESSION, SET_SOURCE_IDENTITY)
 _EFFECTS = ("Allow", "Deny")
 _VERSIONS = ("2012-10-17", "2008-10-17")
+# IAM user guide, "IAM JSON policy elements: Version": without one it is the older, which knows no variables.
+_WITH_VARIABLES, _DEFAULT_VERSION = _VERSIONS
 _ELEMENTS = frozenset(("Sid", "Effect", "Principal", "NotPrincipal", "Action", "NotAction", "Condition"))
 _PRINCIPALS = frozenset(("AWS", "Service", "Federated", "CanonicalUser"))
 _LONGEST = 4_096  # IAM user guide, "IAM quotas": 2048, or up to 4096 on request
@@ -80,15 +82,18 @@ def require_well_formed(text: str) -> None:
     """
     if len(text) > _LONGEST:
         raise MalformedPolicyError(f"Cannot exceed quota for ACLSizePerRole: {_LONGEST}")
-    _statements(text)
+    _read(text)
 
 
 def why_not(text: str, call: Call, actions: Iterable[str]) -> str | None:
     """Say why a policy does not let a caller do all of these actions; None if it does."""
     try:
-        statements = [one for one in _statements(text) if _is_about(one, call)]
+        version, every = _read(text)
+        statements = [one for one in every if _is_about(one, call)]
         for action in actions:
-            effects = {one["Effect"] for one in statements if _covers(one, action) and _is_met(one, call.context)}
+            effects = {
+                one["Effect"] for one in statements if _covers(one, action) and _is_met(one, call.context, version)
+            }
             if "Deny" in effects:
                 return f"the trust policy denies {action}"
             if "Allow" not in effects:
@@ -100,12 +105,13 @@ def why_not(text: str, call: Call, actions: Iterable[str]) -> str | None:
     return None
 
 
-def _statements(text: str) -> list[Statement]:
+def _read(text: str) -> tuple[str, list[Statement]]:
+    """Return the version of a document, and its statements."""
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):
         raise MalformedPolicyError("This policy contains invalid Json") from None
-    if not isinstance(found, dict) or found.get("Version", _VERSIONS[0]) not in _VERSIONS:
+    if not isinstance(found, dict) or found.get("Version", _DEFAULT_VERSION) not in _VERSIONS:
         raise MalformedPolicyError("Syntax errors in policy.")
     statements = found.get("Statement")
     several: list[Any] = statements if isinstance(statements, list) else [statements]
@@ -113,7 +119,7 @@ def _statements(text: str) -> list[Statement]:
         raise MalformedPolicyError("Syntax errors in policy.")
     for one in several:
         _require_well_formed(one)
-    return several
+    return found.get("Version", _DEFAULT_VERSION), several
 
 
 def _require_well_formed(one: Statement) -> None:
@@ -170,10 +176,10 @@ def _is_one_of(action: str, patterns: object) -> bool:
     return any(matches_pattern(action.lower(), pattern.lower()) for pattern in _texts(patterns))
 
 
-def _is_met(one: Statement, context: Context) -> bool:
+def _is_met(one: Statement, context: Context, version: str) -> bool:
     # All of them, so that what is not evaluated is found although something before it does not hold.
     met = [
-        holds(operator, key, _texts(wanted), context)
+        holds(operator, key, _texts(wanted), context, has_variables=version == _WITH_VARIABLES)
         for operator, keys in _conditions(one)
         for key, wanted in keys.items()
     ]

@@ -25,7 +25,10 @@ _Kind = TypeVar("_Kind", bound=x509.ExtensionType)
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """A certificate in words; moments are seconds since the epoch, ``issuer_organization`` may be empty."""
+    """A certificate in words; moments are seconds since the epoch, ``issuer_organization`` may be empty.
+
+    ``common_name`` is that of the subject; empty if there is none, or more than one.
+    """
 
     subject: str
     issuer: str
@@ -33,6 +36,7 @@ class Described:
     serial: int
     not_before: int
     not_after: int
+    common_name: str = ""
 
 
 def describe(der: bytes) -> Described:
@@ -146,6 +150,7 @@ def _has_signed(issuer: x509.Certificate, child: x509.Certificate) -> bool:
 
 def _described(certificate: x509.Certificate) -> Described:
     organizations = certificate.issuer.get_attributes_for_oid(x509.NameOID.ORGANIZATION_NAME)
+    names = certificate.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
     return Described(
         facts.subject(certificate),
         _name(certificate.issuer),
@@ -153,6 +158,7 @@ def _described(certificate: x509.Certificate) -> Described:
         facts.serial(certificate),
         facts.not_before(certificate),
         facts.not_after(certificate),
+        _printable(str(names[0].value)) if len(names) == 1 else "",
     )
 
 

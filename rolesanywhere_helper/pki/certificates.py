@@ -214,6 +214,12 @@ def certificates_pem(*certificates: x509.Certificate) -> bytes:
     return b"".join(certificate.public_bytes(serialization.Encoding.PEM) for certificate in certificates)
 
 
+def name_parts(name: x509.Name) -> NameParts:
+    """Return the parts of a name that :data:`NameParts` can hold; others are left out."""
+    known = {oid: part for part, oid in _NAME_PARTS.items()}
+    return tuple((known[each.oid], str(each.value)) for each in name if each.oid in known)
+
+
 def _name(parts: NameParts) -> x509.Name:
     return x509.Name([x509.NameAttribute(_NAME_PARTS[part], value) for part, value in parts])
 

@@ -12,7 +12,13 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
 from rolesanywhere_helper.errors import UnreadableCertificateError, UnreadableKeyError, UsageError, WrongSecretError
-from rolesanywhere_helper.pki.certificates import CertificateAuthority, LeafRequest, Validity, certificates_pem
+from rolesanywhere_helper.pki.certificates import (
+    CertificateAuthority,
+    LeafRequest,
+    Validity,
+    certificates_pem,
+    name_parts,
+)
 from rolesanywhere_helper.pki.encrypted_key import encrypted_key_pem
 from rolesanywhere_helper.pki.keys import KeyKind, generate_key, key_pem
 from rolesanywhere_helper.pki.revocation import RevocationList, read_list
@@ -142,6 +148,19 @@ def serial_of(content: bytes, shown: str) -> int:
     """
     try:
         return x509.load_pem_x509_certificate(content).serial_number
+    except ValueError:
+        raise UnreadableCertificateError(f"{shown} holds no certificate that can be read") from None
+
+
+def subject_of(content: bytes, shown: str) -> NameParts:
+    """Return the subject of a certificate (PEM) that a local CA has issued; ``shown`` names its file in errors.
+
+    Raises:
+        UnreadableCertificateError: it is none.
+
+    """
+    try:
+        return name_parts(x509.load_pem_x509_certificate(content).subject)
     except ValueError:
         raise UnreadableCertificateError(f"{shown} holds no certificate that can be read") from None
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from rolesanywhere_helper.errors import InvalidParameterError, UnwritableFileError, UsageError
 from rolesanywhere_helper.frozen import dataclass
-from rolesanywhere_helper.pki.local_authority import LocalAuthority, new_authority, serial_of
+from rolesanywhere_helper.pki.local_authority import LocalAuthority, new_authority, serial_of, subject_of
 from rolesanywhere_helper.system.inputs import check_private_key_file, explain, inspect_input, read_input
 from rolesanywhere_helper.system.new_directory import put_new_directory
 from rolesanywhere_helper.system.new_key_file import write_new_key
@@ -106,10 +106,12 @@ class AuthorityDirectory:
     def issue(self, subject: tuple[tuple[str, str], ...], days: int, request: Path | None) -> LeafFiles:
         """Issue a leaf, or renew it with the key that it has. ``request`` is a signing request for another key.
 
+        A subject of a common name alone is, for a name that has a leaf, the subject of that leaf.
+
         Raises:
             UsageError: the name or the days make no sense, the name's key is here, or it is no signing request.
             UnwritableFileError: a file cannot be written.
-            IdentityError: the CA's key cannot be opened.
+            IdentityError: the CA's key cannot be opened, or the leaf before cannot be read.
 
         """
         name = dict(subject)["CN"]
@@ -127,6 +129,9 @@ class AuthorityDirectory:
                 f"the key of {name} is {key}, and not that of the signing request",
                 "leave --csr out to renew it, or give the request another name with --issue",
             )
+        if len(subject) == 1 and certificate.exists():
+            # Else the renewed leaf would lack what a trust policy may ask for.
+            subject = subject_of(_read(str(certificate)), str(certificate))
         issued = self._issued(subject, days, key, request)
         try:
             # First, so that whatever was issued can be revoked.

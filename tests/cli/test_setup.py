@@ -419,6 +419,18 @@ class TestTheLocalCa:
         assert (leaf.read_bytes() != before[0], key.read_bytes() == before[1]) == (True, True)
         assert len(list((admin.folder / "local/issued").iterdir())) == 2
 
+    def test_a_renewal_keeps_the_subject_unless_another_one_is_given(self, admin: Administrator) -> None:
+        def subject(*flags: str) -> str:
+            issued = admin.local("--issue=build-7", *flags)
+            assert issued.exit_code == 0, issued.err
+            read = ["openssl", "x509", "-in", issued.out.strip(), "-noout", "-subject", "-nameopt", "RFC2253"]
+            return subprocess.run(read, check=True, capture_output=True, text=True).stdout.strip()
+
+        first = subject("--subject-o=Example", "--subject-ou=CI", "--subject-ou=Linux")
+        assert first == "subject=CN=build-7,OU=Linux,OU=CI,O=Example"
+        assert subject() == first
+        assert subject("--subject-ou=Web") == subject() == "subject=CN=build-7,OU=Web"
+
     def test_a_key_that_stays_on_its_host_is_certified_by_a_request(
         self, admin: Administrator, run_helper: RunHelper
     ) -> None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from cryptography import x509
+from cryptography.x509.oid import NameOID
 
 from rolesanywhere_helper.emulator.server import running
 from rolesanywhere_helper.emulator.settings import Settings
@@ -68,6 +72,18 @@ def first(words: str, act: Break) -> Cure:
     def cure(patient: Patient, complaint: Complaint) -> None:
         assert words in complaint["hints"][0]["text"]
         act(patient)
+
+    return cure
+
+
+def looked(words: str, shown: str, number: int, command: str) -> Cure:
+    """Look at what the first hint lists, which tells its causes apart, and type the command of the one that it is."""
+
+    def cure(patient: Patient, complaint: Complaint) -> None:
+        told = complaint["hints"][0]
+        assert words in told["text"]
+        assert shown in patient.type_in(told["command"])
+        typed(number, command)(patient, complaint)
 
     return cure
 
@@ -133,8 +149,9 @@ def of_another_ca(patient: Patient) -> None:
 
 
 def anchor_of_the_issuer(patient: Patient, complaint: Complaint) -> None:
-    assert "CN=Another CA" in complaint["hints"][1]["text"]
-    shown = json.loads(patient.type_in(complaint["hints"][1]["command"]))
+    assert "CN=Another CA" in complaint["hints"][0]["text"]
+    assert "give as --trust-anchor-arn the anchor that holds it" in complaint["hints"][0]["text"]
+    shown = json.loads(patient.type_in(complaint["hints"][0]["command"]))
     assert shown["trustAnchor"]["trustAnchorArn"] == patient.session["trust-anchor-arn"]  # and it holds another CA
     anchors = patient.client("rolesanywhere").list_trust_anchors()["trustAnchors"]
     patient.session["trust-anchor-arn"] = next(each["trustAnchorArn"] for each in anchors if each["name"] == "other")
@@ -182,8 +199,9 @@ def compared(key: str, words: str) -> Cure:
     """Type the command that lists what there is, and give that."""
 
     def cure(patient: Patient, complaint: Complaint) -> None:
-        hint = next(each for each in complaint["hints"] if "compare" in each["text"])
-        assert words in hint["text"]
+        hint = complaint["hints"][0]
+        assert f"compare {words}" in hint["text"]
+        assert "is not among them" in hint["text"]
         patient.session[key] = patient.type_in(hint["command"]).split()[0]
 
     return cure
@@ -216,7 +234,12 @@ def trust(*statements: dict[str, Any]) -> Break:
 
 
 def give_the_statement(patient: Patient, complaint: Complaint) -> None:
+    assert "whose conditions fit this certificate" in complaint["hints"][0]["text"]
     statement = json.loads(complaint["hints"][0]["text"].partition(": ")[2])
+    # Not every certificate of the CA is let in.
+    leaf = x509.load_pem_x509_certificate(patient.certificate.read_bytes())
+    [name] = leaf.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    assert statement["Condition"]["StringEquals"] == {"aws:PrincipalTag/x509Subject/CN": name.value}
     patient.type_in(complaint["hints"][0]["command"])
     trust(statement)(patient)
 
@@ -227,6 +250,10 @@ ANOTHER_ANCHOR = {
     "Principal": {"Service": "rolesanywhere.amazonaws.com"},
     "Action": ["sts:AssumeRole", "sts:TagSession", "sts:SetSourceIdentity"],
     "Condition": {"ArnEquals": {"aws:SourceArn": "arn:aws:rolesanywhere:us-east-1:111122223333:trust-anchor/another"}},
+}
+ANOTHER_SUBJECT = {
+    **{key: ANOTHER_ANCHOR[key] for key in ("Effect", "Principal", "Action")},
+    "Condition": {"StringEquals": {"aws:PrincipalTag/x509Subject/CN": "somebody-else"}},
 }
 
 
@@ -245,21 +272,21 @@ def short_role(patient: Patient) -> None:
 
 
 ROWS = (
-    Case("the clock is half an hour behind", "clock", "clock-skew", clock(1800), done("clock", clock(0))),
-    Case("the clock is half an hour ahead", "clock", "clock-skew", clock(-1800), done("clock", clock(0))),
+    Case("the clock is half an hour behind", "clock", "clock-skew", clock(1800), first("clock", clock(0))),
+    Case("the clock is half an hour ahead", "clock", "clock-skew", clock(-1800), first("clock", clock(0))),
     Case(
         "a gateway changes the request",
         "create-session",
         "invalid-signature",
         fault("Invalid signature"),
-        done("something on the way changes the request", no_faults),
+        first("something on the way changes the request", no_faults),
     ),
     Case(
         "the intermediate is missing",
         "create-session",
         "untrusted-certificate",
         without_intermediate,
-        done("give the certificate of CN=Issuing CA with --intermediates FILE", give_intermediates),
+        first("give the certificate of CN=Issuing CA with --intermediates FILE", give_intermediates),
     ),
     Case("the CA is another one", "create-session", "untrusted-certificate", of_another_ca, anchor_of_the_issuer),
     Case(
@@ -267,16 +294,16 @@ ROWS = (
         "create-session",
         "insufficient-certificate",
         fault("Untrusted certificate. Insufficient certificate"),
-        done("re-issue the certificate with keyUsage", no_faults),
+        first("re-issue the certificate with keyUsage", no_faults),
     ),
-    Case("revoked", "create-session", "certificate-revoked", revoke, done("request a new certificate", new_leaf)),
+    Case("revoked", "create-session", "certificate-revoked", revoke, first("request a new certificate", new_leaf)),
     Case("revoked by mistake", "create-session", "certificate-revoked", revoke, disable_the_crl),
     Case(
         "a session name that the profile does not accept",
         "create-session",
         "role-session-name-refused",
         unwanted_name,
-        done("leave --role-session-name out", session(role_session_name=None)),
+        first("leave --role-session-name out", session(role_session_name=None)),
     ),
     Case(
         "a session name, and the profile is changed",
@@ -285,7 +312,13 @@ ROWS = (
         unwanted_name,
         typed(1, "let the profile accept one"),
     ),
-    Case("the profile is disabled", "create-session", "invalid-profile", disabled_profile, typed(0, "enable-profile")),
+    Case(
+        "the profile is disabled",
+        "create-session",
+        "invalid-profile",
+        disabled_profile,
+        looked("is disabled (False)", "\tFalse\t", 1, "enable-profile"),
+    ),
     Case(
         "the profile does not exist",
         "create-session",
@@ -293,14 +326,20 @@ ROWS = (
         wrong_id("profile-arn"),
         compared("profile-arn", "--profile-arn"),
     ),
-    Case("the profile is empty", "create-session", "invalid-profile", without_roles, typed(2, "it lists no role")),
+    Case(
+        "the profile is empty",
+        "create-session",
+        "invalid-profile",
+        without_roles,
+        looked("lists no role (None)", "\tTrue\tNone", 2, "it lists no role"),
+    ),
     Case("the role is not in the profile", "create-session", "role-not-in-profile", other_roles, role_is_added),
     Case(
         "the trust anchor is disabled",
         "create-session",
         "trust-anchor-not-found",
         disabled_anchor,
-        typed(0, "enable-trust-anchor"),
+        looked("is disabled (False)", "\tFalse", 1, "enable-trust-anchor"),
     ),
     Case(
         "the trust anchor does not exist",
@@ -315,6 +354,13 @@ ROWS = (
         "create-session",
         "assume-role-denied",
         trust(ANOTHER_ANCHOR),
+        give_the_statement,
+    ),
+    Case(
+        "the role trusts another certificate",
+        "create-session",
+        "assume-role-denied",
+        trust(ANOTHER_SUBJECT),
         give_the_statement,
     ),
     Case(
@@ -336,7 +382,7 @@ ROWS = (
         "create-session",
         "duration-too-long",
         short_role,
-        done("--session-duration 3600", session(duration="3600s")),
+        first("--session-duration 3600", session(duration="3600s")),
     ),
     Case(
         "longer than the role allows, and it is changed",
@@ -696,6 +742,10 @@ def keys_in_the_credentials_file(patient: Patient) -> None:
     patient.file("home/.aws/credentials", "[deploy]\naws_access_key_id = AKIACANARY\naws_secret_access_key = canary\n")
 
 
+def keys_in_the_config_file(patient: Patient) -> None:
+    profile(f"{GOOD}aws_access_key_id = AKIACANARY\naws_secret_access_key = canary\n")(patient)
+
+
 def no_keys(patient: Patient) -> None:
     patient.file("home/.aws/credentials", "[deploy]\nregion = us-east-1\n")
 
@@ -707,6 +757,10 @@ def elsewhere(patient: Patient) -> None:
 
 def nowhere(patient: Patient) -> None:
     rewritten(patient)
+    patient.env["AWS_CONFIG_FILE"] = str(patient.folder / "nowhere")
+
+
+def nowhere_and_nobody_asks(patient: Patient) -> None:
     patient.env["AWS_CONFIG_FILE"] = str(patient.folder / "nowhere")
 
 
@@ -790,6 +844,14 @@ AWS = (
         exit_code=2,
     ),
     Case(
+        "keys beside the process, which botocore asks first",
+        "aws-config",
+        "shadowed-process",
+        keys_in_the_config_file,
+        first("remove aws_access_key_id", rewritten),
+        exit_code=0,
+    ),
+    Case(
         "keys in the environment",
         "aws-config",
         "shadowed-process",
@@ -815,6 +877,14 @@ AWS = (
     ),
     Case("the file is elsewhere", "aws-config", "aws-config-elsewhere", elsewhere, typed(0, "unset"), exit_code=2),
     Case("the file is nowhere", "aws-config", "aws-config-elsewhere", nowhere, typed(0, "unset"), exit_code=2),
+    Case(
+        "the file is nowhere, and nobody has asked for a profile",
+        "aws-config",
+        "aws-config-elsewhere",
+        nowhere_and_nobody_asks,
+        typed(0, "unset"),
+        exit_code=0,
+    ),
     Case(
         "another command in the line",
         "aws-config",
@@ -854,6 +924,33 @@ def test_it_is_found_and_the_hint_mends_it(patient: Patient, case: Case) -> None
 
     assert mended.complaints == []
     assert (mended.done.exit_code, mended.document["verdict"]) == (0, "ok")
+
+
+def test_the_null_device_is_an_empty_file(patient: Patient) -> None:
+    rewritten(patient)
+    patient.env["AWS_SHARED_CREDENTIALS_FILE"] = os.devnull
+    assert (patient.examine().complaints, patient.examine().done.exit_code) == ([], 0)
+
+    patient.env["AWS_SHARED_CREDENTIALS_FILE"] = "/dev/zero"
+    assert patient.examine().complaints[0]["code"] == "unreadable-aws-file"
+
+
+@pytest.mark.parametrize("start", ["'{folder}/a place/rolesanywhere-helper'", "{python} -m rolesanywhere_helper"])
+def test_however_the_program_is_started_its_session_is_the_one_looked_at(patient: Patient, start: str) -> None:
+    program, _, words = patient.process.partition(" ")
+    quoted = patient.folder / "a place" / "rolesanywhere-helper"
+    quoted.parent.mkdir()
+    quoted.symlink_to(program)
+    command = start.format(folder=patient.folder, python=sys.executable)
+    patient.flags = ["--profile", "deploy"]
+
+    patient.aws_config(f"[profile deploy]\ncredential_process = {command} {words}\n")
+    report = patient.examine()
+    assert (report.complaints, report.of("aws-config")["facts"]["profile"]) == ([], "deploy")
+    assert report.of("create-session")["severity"] == "ok"
+
+    patient.aws_config(f"[profile deploy]\ncredential_process = {sys.executable} -m another {words}\n")
+    assert "another program" in patient.examine().of("aws-config")["what"]
 
 
 def test_the_chain_is_compared_with_the_trust_anchor_that_was_given(patient: Patient) -> None:

@@ -88,6 +88,13 @@ def test_it_does_not_hold(condition: tuple[str, str, list[str]]) -> None:
     assert not holds(*condition, CONTEXT)
 
 
+def test_without_variables_they_are_text() -> None:
+    context = {"k": ("Value",), "text": ("${k}",)}
+    assert holds("StringEquals", "k", ["${k}"], context)
+    assert not holds("StringEquals", "k", ["${k}"], context, has_variables=False)
+    assert holds("StringEquals", "text", ["${k}"], context, has_variables=False)
+
+
 @pytest.mark.parametrize(
     "condition",
     [("BinaryEquals", "k", ["x"]), ("StringSame", "k", ["x"]), ("StringEquals", "k", ["${k, 'x'}"])],

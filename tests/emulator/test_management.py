@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -389,6 +390,14 @@ def test_a_token_of_another_list_is_none(accounts: Accounts, error_of: ErrorOf) 
     client.create_profile(name="second", roleArns=[])
     token = client.list_profiles(pageSize=1)["nextToken"]
     assert error_of(lambda: client.list_trust_anchors(nextToken=token))[:2] == (400, "ValidationException")
+
+
+@pytest.mark.parametrize("moment", ["NaN", "Infinity", "-Infinity"])
+def test_a_token_without_a_moment_is_none(accounts: Accounts, error_of: ErrorOf, moment: str) -> None:
+    client = accounts.roles_anywhere
+    good, bad = (base64.b64encode(f'["profiles", {each}, ""]'.encode()).decode() for each in ("0.0", moment))
+    assert client.list_profiles(nextToken=good)["profiles"]
+    assert error_of(lambda: client.list_profiles(nextToken=bad))[:2] == (400, "ValidationException")
 
 
 def test_boto3s_paginators_come_to_an_end(accounts: Accounts) -> None:

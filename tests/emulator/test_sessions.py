@@ -238,6 +238,17 @@ def test_the_roles_trust_policy_decides(accounts: Accounts, condition: dict[str,
         assert "trust policy" in accounts.last()["reason"]
 
 
+@pytest.mark.parametrize(
+    ("version", "is_met"), [({"Version": "2012-10-17"}, True), ({"Version": "2008-10-17"}, False), ({}, False)], ids=str
+)
+def test_only_the_newer_version_knows_variables(accounts: Accounts, version: dict[str, str], *, is_met: bool) -> None:
+    wanted = {"StringEquals": {"aws:PrincipalTag/x509Subject/CN": "${aws:PrincipalTag/x509Subject/CN}"}}
+    accounts.trust({**version, "Statement": allow(wanted)["Statement"]})
+    assert (accounts.create_session(accounts.leaf(subject=HOST)).status == 201) is is_met
+    accounts.trust({**version, "Statement": allow()["Statement"]})
+    assert accounts.create_session(accounts.leaf(subject=HOST)).status == 201
+
+
 @pytest.mark.parametrize("missing", ["sts:AssumeRole", "sts:TagSession", "sts:SetSourceIdentity"])
 def test_each_of_the_three_actions_is_needed(accounts: Accounts, missing: str) -> None:
     accounts.trust(allow())

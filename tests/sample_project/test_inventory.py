@@ -43,6 +43,44 @@ def test_keys_of_the_environment_do_not_get_in_the_way(roles_anywhere: Any, monk
     assert whose_inventory() == roles_anywhere.account
 
 
+def test_nothing_of_the_environment_leads_elsewhere(roles_anywhere: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    nobody = "http://127.0.0.1:1"
+    for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_STS", "AWS_ENDPOINT_URL_IAM", "AWS_ENDPOINT_URL_ROLESANYWHERE"):
+        monkeypatch.setenv(name, nobody)
+    for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, nobody)
+    monkeypatch.setenv("ROLESANYWHERE_HELPER_ENDPOINT", nobody)
+    monkeypatch.setenv("ROLESANYWHERE_HELPER_WITH_PROXY", "true")
+    monkeypatch.setenv("ROLESANYWHERE_HELPER_ASSUME_ROLE_ARN", "arn:aws:iam::999999999999:role/another")
+    monkeypatch.setenv("AWS_REGION", "eu-west-1")
+
+    session = roles_anywhere.session()
+    assert session.client("sts").get_caller_identity()["Account"] == roles_anywhere.account
+    assert session.region_name == roles_anywhere.region
+    administrator = roles_anywhere.administrator()
+    assert administrator.client("iam").list_roles()["Roles"]
+    assert list(administrator.resource("iam").roles.all())
+    assert administrator.client("rolesanywhere").list_profiles()["profiles"]
+    # What is not emulated goes where it went before, and what a client is given counts.
+    assert session.client("sqs").meta.endpoint_url == nobody
+    assert session.client("sts", endpoint_url=f"{nobody}/given").meta.endpoint_url == f"{nobody}/given"
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({"NO_PROXY": "intranet.example"}, "intranet.example,127.0.0.1,localhost"),
+        ({"no_proxy": "intranet.example", "NO_PROXY": "other"}, "intranet.example,127.0.0.1,localhost"),
+        ({"NO_PROXY": "*"}, "*"),
+        ({}, "127.0.0.1,localhost"),
+    ],
+    ids=str,
+)
+def test_who_is_asked_without_a_proxy_stays_so(roles_anywhere: Any, before: dict[str, str], after: str) -> None:
+    made = roles_anywhere.environment(base={"PATH": "/bin", **before})
+    assert (made["NO_PROXY"], made["no_proxy"]) == (after, after)
+
+
 def test_a_revoked_certificate_is_refused_and_another_one_is_not(
     roles_anywhere: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

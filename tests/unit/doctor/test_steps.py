@@ -29,6 +29,7 @@ from rolesanywhere_helper.domain.endpoint import parse_endpoint
 from rolesanywhere_helper.domain.identity_reference import IdentityReference
 from rolesanywhere_helper.domain.ports import HttpResponse
 from rolesanywhere_helper.errors import (
+    AssumeRoleDeniedError,
     DeadlineExceededError,
     HelperError,
     InvalidProfileError,
@@ -348,13 +349,23 @@ def test_an_untrusted_certificate_is_explained_by_what_is_sent() -> None:
 def test_commands_name_an_alias_by_its_arn_and_other_resources_by_their_id() -> None:
     alias = PROFILE.replace("profile/11111111-2222-3333-4444-555555555555", "alias/profile/web")
     told = [
-        causes.hints(InvalidProfileError("x"), circumstances(profile_arn=arn))[0].command for arn in (PROFILE, alias)
+        causes.hints(InvalidProfileError("x"), circumstances(profile_arn=arn))[1].command for arn in (PROFILE, alias)
     ]
 
     assert told == [
         "aws --region eu-central-1 rolesanywhere enable-profile --profile-id 11111111-2222-3333-4444-555555555555",
         f"aws --region eu-central-1 rolesanywhere enable-profile --profile-id {alias}",
     ]
+
+
+def test_a_certificate_without_a_common_name_is_offered_no_statement_for_all() -> None:
+    error = AssumeRoleDeniedError("Unable to assume role")
+    told = causes.hints(error, replace(circumstances(), subject="O=Example"))
+
+    assert "does not fit the certificate (O=Example)" in told[0].text
+    assert not any("ArnEquals" in hint.text for hint in told)
+    named = causes.hints(error, replace(circumstances(), common_name="host-7"))
+    assert '{"aws:PrincipalTag/x509Subject/CN": "host-7"}' in named[0].text
 
 
 def test_an_error_that_nobody_translates_keeps_its_hint() -> None:
@@ -397,6 +408,10 @@ def ours(monkeypatch: pytest.MonkeyPatch) -> None:
         (line(f"{OURS} --certificate '/a"), ("broken-line", "problem")),
         (line("~/bin/rolesanywhere-helper x"), ("unexpanded-path", "problem")),
         (line("/nonexistent/rolesanywhere-helper x"), ("program-not-there", "problem")),
+        (line("'/opt/a b/rolesanywhere-helper' x"), ("program-not-there", "problem")),
+        (line("/usr/bin/python3 -m rolesanywhere_helper --private-key=k"), ("relative-path", "problem")),
+        (line("/usr/bin/python3 -m other --private-key=k"), (None, "skipped")),
+        (line(OURS) + "aws_access_key_id = x\n", ("shadowed-process", "warning")),
         (line("/usr/bin/other-program --token canary"), (None, "skipped")),
         (line(OURS, 'profile "deploy"'), (None, "ok")),
         (line(OURS, "profile another"), ("unknown-profile", "problem")),

@@ -137,7 +137,15 @@ def test_wildcards_need_the_operator_that_reads_them() -> None:
 
 @pytest.mark.parametrize(
     "changed",
-    [{"name": "two words"}, {"name": ""}, {"role_name": "a/b"}, {"subjects": {"CN": ["x" * 257]}}],
+    [
+        {"name": "two words"},
+        {"name": ""},
+        {"role_name": "a/b"},
+        {"subjects": {"CN": ["x" * 257]}},
+        {"subjects": {"CN": ["${aws:username}"]}},
+        {"policy_arns": ["arn:aws:iam::aws:policy/{{resolve:ssm:x}}"]},
+        {"subjects": {"OU": ["{{resolve:ssm:x}}"]}},
+    ],
 )
 def test_what_aws_would_refuse_is_refused(changed: dict[str, Any]) -> None:
     with pytest.raises(InvalidParameterError):

@@ -123,12 +123,13 @@ def open_bench(
     ca_file = tmp_path / "tests-ca.pem"
     ca_file.write_bytes(authority.pem)
     with ExitStack() as stack:
-
+        # One emulator a directory: the one before ends when the next one starts.
         def open_one(sleep: Any = None, **settings: Any) -> Bench:
             directory = tmp_path / "emulator"
             if not directory.exists():
                 shutil.copytree(made_directory, directory)
             wanted = Settings(directory, extra_cas=(str(ca_file),), **settings)
+            stack.close()
             more = {} if sleep is None else {"sleep": sleep}
             return Bench(stack.enter_context(running(wanted, clock, **more)), authority, clock)
 

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -144,10 +146,13 @@ def test_a_key_that_does_not_fit_is_replaced(open_bench: Callable[..., Bench], t
     assert bench.send(_own_request(bench.emulator.announcement, bench.clock())).status == 201
 
 
-def test_a_ca_is_a_trust_anchor_only_while_it_is_given(bench: Bench, made_directory: Path, clock: FakeClock) -> None:
+def test_a_ca_is_a_trust_anchor_only_while_it_is_given(
+    bench: Bench, made_directory: Path, tmp_path: Path, clock: FakeClock
+) -> None:
     request = bench.signed()
     assert bench.send(request).status == 201
-    with running(Settings(bench.emulator.directory.path), clock) as alone:
+    copied = Path(shutil.copytree(bench.emulator.directory.path, tmp_path / "copied"))
+    with running(Settings(copied), clock) as alone:
         again = Signing.of(bench.leaf(), clock()).request(alone.endpoint, bench.arns)
         assert send(alone.endpoint, again).refusal[2] == "Specified Trust Anchor wasn't found."
     assert made_directory.exists()
@@ -168,6 +173,8 @@ def test_a_directory_with_something_else_in_it_is_left_alone(tmp_path: Path) -> 
     mine.write_bytes(b"mine")
     with pytest.raises(ConfigurationError, match=r"ca\.pem"):
         prepare(Settings(tmp_path), 1_800_000_000)
+    with pytest.raises(ConfigurationError, match=r"ca\.pem"):
+        running(Settings(tmp_path)).__enter__()
     assert [path.name for path in tmp_path.iterdir()] == ["ca.pem"]
     assert mine.read_bytes() == b"mine"
 
@@ -178,6 +185,22 @@ def test_a_state_that_cannot_be_read_is_an_error_with_a_hint(tmp_path: Path, tex
     with pytest.raises(ConfigurationError, match=r"state\.json") as caught:
         prepare(Settings(tmp_path), 1_800_000_000)
     assert caught.value.hint
+
+
+def test_a_directory_has_one_emulator_at_a_time(made_directory: Path, tmp_path: Path) -> None:
+    directory = Path(shutil.copytree(made_directory, tmp_path / "emulator"))
+    with running(Settings(directory)) as first:
+        for in_memory in (False, True):
+            with pytest.raises(ConfigurationError, match="another emulator is running on the directory") as caught:
+                running(Settings(directory, in_memory=in_memory)).__enter__()
+            assert "--directory" in caught.value.hint
+        first.change_state(lambda state: replace(state, profiles=()))
+        assert call(first.endpoint, "GET", "/_emulator/requests").status == 200
+    # It has ended: the directory is free, also after a start that failed.
+    with pytest.raises(ConfigurationError, match=r"missing\.pem"):
+        running(Settings(directory, extra_cas=("missing.pem",))).__enter__()
+    with running(Settings(directory)) as second:
+        assert second.state.profiles == ()
 
 
 def test_a_port_that_is_taken_is_an_error_with_a_hint(made_directory: Path) -> None:

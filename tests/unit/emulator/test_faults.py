@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from rolesanywhere_helper.emulator import control
+from rolesanywhere_helper.emulator.arrival import Arrival
 from rolesanywhere_helper.emulator.server import running
 from rolesanywhere_helper.emulator.settings import Settings
 from tests.unit.emulator.signing import call
@@ -154,6 +156,12 @@ def test_a_browser_elsewhere_cannot_use_the_control_routes(bench: Bench, headers
 @pytest.mark.parametrize("host", ["127.0.0.1:1", "localhost", "[::1]:9911", "LOCALHOST:80"])
 def test_a_loopback_host_can(bench: Bench, host: str) -> None:
     assert call(bench.endpoint, "GET", "/_emulator/requests", Host=host).status == 200
+
+
+@pytest.mark.parametrize(("remote", "status"), [("127.0.0.2", 200), ("::1", 200), ("192.0.2.7", 403), ("", 403)])
+def test_another_machine_cannot_pretend_to_be_this_one(bench: Bench, remote: str, status: int) -> None:
+    arrival = Arrival("GET", "/_emulator/requests", ((b"Host", b"localhost"),), b"", remote)
+    assert control.answer(arrival, bench.emulator._emulator.service).status == status
 
 
 def test_other_control_routes_are_404(bench: Bench) -> None:
