@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from rolesanywhere_helper.cli import parser as command_line
 from rolesanywhere_helper.cli.descriptors import write_stdout
-from rolesanywhere_helper.cli.session import surroundings
+from rolesanywhere_helper.cli.session import surroundings, warn_of_secrets
 from rolesanywhere_helper.config.flags import IDENTITY_FLAGS
 from rolesanywhere_helper.config.load import load_identity
 from rolesanywhere_helper.errors import UsageError
@@ -50,6 +50,7 @@ def run(invocation: Invocation) -> int:
     from rolesanywhere_helper.wiring.access import asking, open_access  # noqa: PLC0415 - only when chosen
 
     given = invocation.flags
+    warn_of_secrets(invocation)
     reference = load_identity(given, surroundings())
     if not reference.private_key and reference.certificate_directory is None:
         raise UsageError("missing: --private-key", "give the file with the key: --private-key FILE")
