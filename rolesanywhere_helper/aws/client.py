@@ -18,6 +18,7 @@ NO_SHARED_CONFIGURATION: Mapping[str, tuple[None, None, str | None, None]] = {
     "profile": (None, None, None, None),
     "config_file": (None, None, os.devnull, None),
     "credentials_file": (None, None, os.devnull, None),
+    "sts_regional_endpoints": (None, None, "regional", None),
 }
 
 

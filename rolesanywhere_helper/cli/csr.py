@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from rolesanywhere_helper.cli import parser as command_line
 from rolesanywhere_helper.cli.descriptors import write_stdout
-from rolesanywhere_helper.cli.session import surroundings
+from rolesanywhere_helper.cli.session import surroundings, warn_of_secrets
 from rolesanywhere_helper.config.flags import IDENTITY_FLAGS, Flag, Kind, Place
 from rolesanywhere_helper.config.load import load_identity
 from rolesanywhere_helper.config.values import from_text
@@ -66,6 +66,7 @@ def run(invocation: Invocation) -> int:
     from rolesanywhere_helper.wiring.access import asking, open_access  # noqa: PLC0415 - as above
 
     given, place = invocation.flags, surroundings()
+    warn_of_secrets(invocation)
     reference = load_identity(given, place)
     named = {"--private-key": reference.private_key, "--subject": given.get("subject")}
     missing = [flag for flag, value in named.items() if not value]

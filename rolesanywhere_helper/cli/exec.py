@@ -86,20 +86,22 @@ def _run(command: Sequence[str], loaded: LoadedSettings, invocation: Invocation,
     from rolesanywhere_helper.cli.serve import do_without_openssl, hold_secrets  # noqa: PLC0415 - only for an endpoint
     from rolesanywhere_helper.config.exec import serve_one  # noqa: PLC0415 - as above
     from rolesanywhere_helper.system.peers import can_tell_tcp_users  # noqa: PLC0415 - as above
+    from rolesanywhere_helper.system.terminal import ask_secret  # noqa: PLC0415 - as above
 
     shield = _shield()
     token_file = f"{directory.path}/token"
     files = directory.write("config", shield.text.encode()), directory.write("credentials", b"")
     settings = serve_one(loaded, token_file, tells_users=can_tell_tcp_users())
-    held = hold_secrets(settings)
+    held = hold_secrets(settings, {}, ask_secret)
     region = _region(loaded, invocation, shield)
+    inherited = _inherited(loaded)
     do_without_openssl()
     from rolesanywhere_helper.system.token_files import read_token  # noqa: PLC0415 - only for an endpoint
     from rolesanywhere_helper.wiring import exec as wiring  # noqa: PLC0415 - imports asyncio, which is to find no TLS
 
     def environment(url: str) -> Mapping[str, str]:
         token = read_token(token_file, None) or ""
-        return with_endpoint(os.environ, Handed(url, token, token_file, *files), region)
+        return with_endpoint(inherited, Handed(url, token, token_file, *files), region)
 
     return wiring.run(settings, held, wiring.Task(command, environment))
 
@@ -119,7 +121,7 @@ def _become(command: Sequence[str], loaded: LoadedSettings, invocation: Invocati
     region = _region(loaded, invocation, shield)
     if region is None and _selected() != DEFAULT_PROFILE:  # the program is not told of the profile
         region = shield.region
-    become(command, with_variables(os.environ, variables(credentials), region))
+    become(command, with_variables(_inherited(loaded), variables(credentials), region))
 
 
 # The user's own settings
@@ -133,6 +135,14 @@ def _region(loaded: LoadedSettings, invocation: Invocation, shield: Shielded) ->
         configured=shield.region,
         own=loaded.settings.spec.region,
     )
+
+
+def _inherited(loaded: LoadedSettings) -> dict[str, str]:
+    """Return our environment without certificate, key and passphrases."""
+    from rolesanywhere_helper.config.exec import variables_of  # noqa: PLC0415 - as above
+
+    own = variables_of(loaded.settings.identity)
+    return {name: value for name, value in os.environ.items() if name not in own}
 
 
 def _selected() -> str:

@@ -11,7 +11,7 @@ import shlex
 from typing import TYPE_CHECKING
 
 from rolesanywhere_helper.cli import parser as command_line
-from rolesanywhere_helper.cli.session import surroundings
+from rolesanywhere_helper.cli.session import surroundings, warn_of_secrets
 from rolesanywhere_helper.config.flags import Flag, Kind, Place
 from rolesanywhere_helper.config.load import load_identity
 from rolesanywhere_helper.config.values import from_text
@@ -125,6 +125,7 @@ def _in_token(invocation: Invocation, kind: str) -> str:
         if given.get(flag):
             raise UsageError(f"--{flag} has no meaning for a key in a token", "leave it out")
     named = {name: given[name] for name in _OF_TOKENS if name in given}
+    warn_of_secrets(invocation)
     reference = load_identity({**named, "private-key": given[_OUT.name]}, place)
     references = References(os.environ)
     try:

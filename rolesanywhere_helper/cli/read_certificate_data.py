@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rolesanywhere_helper.cli import parser as command_line
 from rolesanywhere_helper.cli.descriptors import write_stdout
-from rolesanywhere_helper.cli.session import surroundings
+from rolesanywhere_helper.cli.session import surroundings, warn_of_secrets
 from rolesanywhere_helper.config.flags import IDENTITY_FLAGS
 from rolesanywhere_helper.config.load import load_identity
 from rolesanywhere_helper.errors import UsageError
@@ -42,6 +42,7 @@ def run(invocation: Invocation) -> int:
     from rolesanywhere_helper.system.terminal import ask_secret  # noqa: PLC0415 - only when chosen
     from rolesanywhere_helper.wiring.access import asking, open_access  # noqa: PLC0415 - only when chosen
 
+    warn_of_secrets(invocation)
     reference = load_identity(invocation.flags, surroundings())
     if not reference.certificate and reference.certificate_directory is None:
         raise UsageError("missing: --certificate", "give the PEM file with the certificate: --certificate FILE")

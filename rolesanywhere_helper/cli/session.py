@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from rolesanywhere_helper.config.environment import Surroundings
 from rolesanywhere_helper.config.files import read_trusted
 from rolesanywhere_helper.config.flags import AGENT_SOCKET, SESSION_FLAGS
+from rolesanywhere_helper.config.identity import warnings_of_secrets
 from rolesanywhere_helper.config.load import load_session
 
 if TYPE_CHECKING:
@@ -40,6 +41,12 @@ def credential_process_line(invocation: Invocation) -> tuple[str, ...]:
         values = given if isinstance(given, list) else [given]
         words += [f"{flag.option}={str(value).lower() if isinstance(value, bool) else value}" for value in values]
     return tuple(words)
+
+
+def warn_of_secrets(invocation: Invocation) -> None:
+    """Warn of secrets on the command line, where a command makes no session (which warns by itself)."""
+    for warning in warnings_of_secrets(invocation.flags, {}):
+        _log.warning("%s", warning)
 
 
 def load(invocation: Invocation) -> LoadedSettings:

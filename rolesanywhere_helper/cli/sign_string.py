@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from rolesanywhere_helper.cli import parser as command_line
 from rolesanywhere_helper.cli.descriptors import write_stdout
-from rolesanywhere_helper.cli.session import surroundings
+from rolesanywhere_helper.cli.session import surroundings, warn_of_secrets
 from rolesanywhere_helper.config.flags import IDENTITY_FLAGS
 from rolesanywhere_helper.config.load import load_identity
 from rolesanywhere_helper.errors import UsageError
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from rolesanywhere_helper.cli.commands import Invocation
-    from rolesanywhere_helper.identity.loaded import LoadedKey
 
 EXAMPLE = "  rolesanywhere-helper sign-string --private-key /etc/pki/host.key --digest SHA256 --format text"
 
@@ -51,12 +50,15 @@ def run(invocation: Invocation) -> int:
     from rolesanywhere_helper.wiring.access import asking, open_access  # noqa: PLC0415 - only when chosen
 
     given = invocation.flags
+    warn_of_secrets(invocation)
     reference = load_identity(given, surroundings())
     if not reference.private_key and reference.certificate_directory is None:
         raise UsageError("missing: --private-key", "give the file with the key: --private-key FILE")
     references = References(os.environ)
 
-    def load(secrets: Mapping[str, str]) -> LoadedKey:
+    digest = str(given.get("digest", signing_test.DIGESTS[0]))
+
+    def sign(secrets: Mapping[str, str]) -> tuple[bytes, tuple[str, ...]]:
         doors = open_access(
             os.environ,
             secrets=secrets,
@@ -64,13 +66,14 @@ def run(invocation: Invocation) -> int:
             cache_directory=surroundings().cache_directory,
             in_gitlab_ci=surroundings().in_gitlab_ci,
         )
-        return registry.load_signing_key(reference, doors)
+        loaded = registry.load_signing_key(reference, doors)
+        message = signing_test.message(loaded.key.key_type, loaded.key.public_bytes)
+        # Signing too: only then a token or TPM may say that it needs another secret.
+        return loaded.key.sign(message, digest), loaded.warnings
 
-    loaded = asking(load, ask_secret, {})
-    for warning in loaded.warnings:
+    signature, warnings = asking(sign, ask_secret, {})
+    for warning in warnings:
         _log.warning("%s", warning)
-    message = signing_test.message(loaded.key.key_type, loaded.key.public_bytes)
-    signature = loaded.key.sign(message, str(given.get("digest", signing_test.DIGESTS[0])))
     output = signing_test.SignatureFormat(given.get("format", signing_test.SignatureFormat.JSON.value))
     write_stdout(signing_test.render(signature, output))
     return 0

@@ -17,9 +17,9 @@ from rolesanywhere_helper.config.serve_settings import (
 from rolesanywhere_helper.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
-    from rolesanywhere_helper.config.settings import LoadedSettings, SessionSettings
+    from rolesanywhere_helper.config.settings import LoadedSettings
     from rolesanywhere_helper.domain.identity_reference import IdentityReference
 
 _VARIABLE, _DESCRIPTOR = "env:", "fd:"
@@ -40,26 +40,33 @@ def serve_one(loaded: LoadedSettings, token_file: str, *, tells_users: bool) -> 
     name = loaded.settings.name or DEFAULT_NAME
     access = AccessSettings() if tells_users else AccessSettings((EVERYBODY,))
     session = ServedSession(name, loaded.settings, access, loaded.settings.spec.region)
+    sessions = (session, *(replace(each, access=access) for each in sources_of((session,))))
     return ServeSettings(
-        (session, *(replace(each, access=access) for each in sources_of((session,)))),
+        sessions,
         containers=(ContainerSettings(DEFAULT_NAME, name, token_file),),
         container_listeners=(Listener(LOOPBACK, 0),),
         cache_directory=loaded.cache_directory,
         in_gitlab_ci=loaded.in_gitlab_ci,
         consulted=loaded.consulted,
-        agents_to_ask=tuple(_agents(loaded)),
+        agents_to_ask=tuple(_agents(loaded, sessions)),
         identity_variables=frozenset(_variables(identity)),
     )
 
 
-def _agents(loaded: LoadedSettings) -> Iterator[tuple[str, str]]:
-    """Return which sessions another daemon is asked for: those that it knows by the same name."""
-    settings: SessionSettings | None = loaded.settings
+def _agents(loaded: LoadedSettings, sessions: Sequence[ServedSession]) -> Iterator[tuple[str, str, str]]:
+    """Return which sessions another daemon is asked for: each by its name here, its name there, and the socket."""
     socket = loaded.agent_socket
-    while settings is not None:
-        if settings.name is not None and socket is not None:
-            yield settings.name, socket
-        settings, socket = settings.source, loaded.source_agent_socket
+    for session in sessions:
+        if session.settings.name is not None and socket is not None:
+            yield session.name, session.settings.name, socket
+        socket = loaded.source_agent_socket
+
+
+def variables_of(identity: IdentityReference) -> frozenset[str]:
+    """Return the variables that hold certificate, key or passphrases, which no program needs that gets credentials."""
+    secrets = (source.reference or "" for _, source in identity.secrets)
+    held = (each.removeprefix(_VARIABLE) for each in secrets if each.startswith(_VARIABLE))
+    return frozenset({*_variables(identity), *held})
 
 
 def _places(identity: IdentityReference) -> tuple[str, ...]:

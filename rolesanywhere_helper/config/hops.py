@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 OF_THE_LAST_HOP = ("external-id", "session-tags", "transitive-tag-keys")
 """What is said of the last role that is gone on to."""
+OF_A_FIRST_SESSION = ("assume-role-arn", *OF_THE_LAST_HOP)
+"""What a session that signs itself says of roles to go on to; all else it says is of CreateSession."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,8 @@ class HopDefaults:
 
     region: str
     sts_endpoint: str | None
+    use_fips: bool = False
+    use_dualstack: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +42,7 @@ class _Step:
 
 
 def make_hops(
-    values: Values, written: Iterable[tuple[str, Mapping[str, Value]]], defaults: HopDefaults
+    written: Iterable[tuple[str | None, Mapping[str, Value]]], typed: Mapping[str, Value], defaults: HopDefaults
 ) -> tuple[RoleHop, ...]:
     """Make the steps from role to role: those ``written`` first, each with its session's name, then what was typed.
 
@@ -47,8 +51,8 @@ def make_hops(
 
     """
     steps = [step for name, own in written for step in _steps(name, Values(own))]
-    steps += _steps(None, Values({"assume-role-arn": values.names("assume-role-arn")}))
-    of_the_last = {flag: values.by_name[flag] for flag in OF_THE_LAST_HOP if flag in values.by_name}
+    steps += _steps(None, Values({"assume-role-arn": Values(typed).names("assume-role-arn")}))
+    of_the_last = {flag: typed[flag] for flag in OF_THE_LAST_HOP if flag in typed}
     if of_the_last and not steps:
         raise UsageError(f"--{next(iter(of_the_last))} is for a role to go on to", "give --assume-role-arn too")
     if steps:
@@ -76,4 +80,6 @@ def _hop(step: _Step, defaults: HopDefaults) -> RoleHop:
         tags=own.properties("session-tags"),
         transitive_tag_keys=own.names("transitive-tag-keys"),
         sts_endpoint=None if sts_endpoint is None else str(parse_endpoint(sts_endpoint)),
+        use_fips=defaults.use_fips,
+        use_dualstack=defaults.use_dualstack,
     )

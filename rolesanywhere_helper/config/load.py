@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from rolesanywhere_helper.config import document, proxy
 from rolesanywhere_helper.config.environment import CONFIG_VARIABLE
 from rolesanywhere_helper.config.flags import AGENT_SOCKET, REQUIRED, SESSION_FLAGS, flag_named
-from rolesanywhere_helper.config.hops import OF_THE_LAST_HOP, HopDefaults, make_hops
+from rolesanywhere_helper.config.hops import OF_A_FIRST_SESSION, OF_THE_LAST_HOP, HopDefaults, make_hops
 from rolesanywhere_helper.config.identity import make_identity, refuse_platform_stores, warnings_of_secrets
 from rolesanywhere_helper.config.serve_keys import AGENT
 from rolesanywhere_helper.config.settings import ConnectionSettings, ConsultedFile, LoadedSettings, SessionSettings
@@ -162,7 +162,9 @@ def make_session(  # noqa: PLR0913 - what is written, what is given over it, and
     _refuse_missing(values, consulted)
     spec = _spec(values)
     connection = _connection(values, spec, surroundings, read)
-    hops = make_hops(values, written.hops, _hop_defaults(values, spec, connection, surroundings))
+    own = {flag: value for flag, value in written.values.items() if flag in OF_A_FIRST_SESSION}
+    steps = ((written.name, own), *written.hops)
+    hops = make_hops(steps, given, _hop_defaults(values, spec, connection, surroundings))
     use_cache = not values.switch("no-cache")
     first_name = written.name if hops else None
     settings = SessionSettings(
@@ -359,7 +361,12 @@ def _hop_defaults(
     endpoint = connection.endpoint
     # An emulator on this machine answers for STS too, and nobody else would know what it has issued.
     own = str(endpoint) if endpoint.is_loopback else None
-    return HopDefaults(surroundings.variable("AWS_REGION") or spec.region, values.text("sts-endpoint") or own)
+    return HopDefaults(
+        surroundings.variable("AWS_REGION") or spec.region,
+        values.text("sts-endpoint") or own,
+        use_fips=values.switch("use-fips-endpoint"),
+        use_dualstack=values.switch("use-dualstack-endpoint"),
+    )
 
 
 def _connection(values: Values, spec: SessionSpec, surroundings: Surroundings, read: Read) -> ConnectionSettings:

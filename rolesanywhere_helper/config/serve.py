@@ -183,12 +183,16 @@ class _Sessions:
 def sources_of(served: Sequence[ServedSession]) -> Iterator[ServedSession]:
     """Add the sessions that others go on from and that nobody is given: each is kept fresh on its own."""
     known = [session.settings for session in served]
+    taken = {session.name for session in served}
     for session in served:
         settings = session.settings
         while (source := settings.source) is not None:
             if not any(source.is_the_same_as(each) for each in known):
                 known.append(source)
-                name = source.name or f"{session.name}/{len(source.hops)}"
+                # The session before a role that was typed has the same name as the whole.
+                is_free = source.name is not None and source.name not in taken
+                name = source.name if is_free and source.name else f"{session.name}/{len(source.hops)}"
+                taken.add(name)
                 yield ServedSession(name, source, AccessSettings(), session.region, is_source_only=True)
             settings = source
 

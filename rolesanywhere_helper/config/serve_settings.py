@@ -129,5 +129,5 @@ class ServeSettings:
     load_credential: LoadCredentialSettings | None = None
     # Of ``exec``: the sockets of other daemons that may hold a session, by its name, and the variables in which
     # certificate and key are. A daemon of its own has neither.
-    agents_to_ask: tuple[tuple[str, str], ...] = ()
+    agents_to_ask: tuple[tuple[str, str, str], ...] = ()
     identity_variables: frozenset[str] = frozenset()

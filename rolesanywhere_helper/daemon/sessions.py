@@ -96,6 +96,7 @@ class DaemonSession:
         self._unsaved: StoredSet | StoredFailure | None = None
         self._status = _Told()
         self._was_usable = False
+        self._is_trying = False
         self._pushed_at: float | None = None
 
     # What the outlets see
@@ -212,9 +213,15 @@ class DaemonSession:
         self._pushed_at = self._clock.now()
         self.identity_changed()
 
+    @property
+    def is_changing(self) -> bool:
+        """Tell whether an attempt is under way, or due at this moment."""
+        return self._is_trying or self._schedule.seconds_left(self._moment()) <= 0
+
     def begin(self) -> None:
         """Begin an attempt."""
         moment = self._moment()
+        self._is_trying = True
         self._schedule.begin(moment)
         self._status.began(moment)
 
@@ -238,6 +245,7 @@ class DaemonSession:
     def adopt(self, found: HeldSet) -> None:
         """Hand out a set of another process: the attempt is over without a call."""
         moment = self._moment()
+        self._is_trying = False
         if self._held is None or found.credentials.access_key_id != self._held.credentials.access_key_id:
             self._held, self._was_usable = found, True
             _log.info("session %s: took the credentials that another process made", self._name)
@@ -247,6 +255,7 @@ class DaemonSession:
     def accept(self, answer: Answer) -> None:
         """End an attempt with what a child answered."""
         moment = self._moment()
+        self._is_trying = False
         self._status.answered(answer, moment)
         self._tell_of_the_answer(answer)
         made, error = answer.credentials, answer.error

@@ -16,6 +16,14 @@ class SecretSource:
     reference: str | None = None
     text: str | None = field(default=None, repr=False)
 
+    def __repr__(self) -> str:
+        """Show where it is from, and nothing that may be secret."""
+        return f"SecretSource({'a text' if self.reference is None else shown_reference(self.reference)})"
+
+
+HeldAs = tuple[str, str, str, str]
+"""Certificate, key, the secret's name, and its source: what changes one of them needs another secret."""
+
 
 @dataclass(frozen=True, slots=True)
 class IdentityReference:
@@ -41,9 +49,30 @@ class IdentityReference:
     certificate_directory: str | None = None
     use_latest_expiring: bool = False
 
+    def __repr__(self) -> str:
+        """Show where it is, without the words of commands, which may be secret."""
+        places = (self.certificate, self.private_key, self.intermediates or "")
+        return f"IdentityReference({', '.join(shown_reference(place) for place in places if place)})"
+
+    def held_as(self, name: str) -> HeldAs | None:
+        """Return under what a secret that one process alone can get at is held: whose it is, and where it is from."""
+        source = self.secret(name)
+        if source is None or source.reference is None:
+            return None
+        return self.certificate, self.private_key, name, source.reference
+
     def secret(self, name: str) -> SecretSource | None:
         """Return the source of a secret by the name of its flag, or None if none was given."""
         return next((source for known, source in self.secrets if known == name), None)
+
+
+def shown_reference(reference: str) -> str:
+    """Name a reference in an error or log: of a command only the program, since its words may be secret."""
+    scheme, _, rest = reference.partition(":")
+    if scheme_of(reference) != "command":
+        return reference
+    program = rest.split(maxsplit=1)[0] if rest.strip() else ""
+    return f"{scheme}:{program if '=' not in program else '…'}"
 
 
 def scheme_of(reference: str) -> str | None:

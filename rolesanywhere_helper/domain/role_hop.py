@@ -41,6 +41,8 @@ class RoleHop:
     tags: tuple[tuple[str, str], ...] = ()
     transitive_tag_keys: tuple[str, ...] = ()
     sts_endpoint: str | None = None
+    use_fips: bool = False
+    use_dualstack: bool = False
 
     @property
     def asked(self) -> tuple[object, ...]:
@@ -54,6 +56,8 @@ class RoleHop:
             self.session_name,
             tags,
             self.sts_endpoint,
+            self.use_fips,
+            self.use_dualstack,
         )
 
 
@@ -68,6 +72,8 @@ def role_hop(  # noqa: PLR0913 - the parameters of AssumeRole, each by name
     tags: tuple[tuple[str, str], ...] = (),
     transitive_tag_keys: tuple[str, ...] = (),
     sts_endpoint: str | None = None,
+    use_fips: bool = False,
+    use_dualstack: bool = False,
 ) -> RoleHop:
     """Check what one step was asked to be, by the rules of the service, and freeze it.
 
@@ -91,8 +97,19 @@ def role_hop(  # noqa: PLR0913 - the parameters of AssumeRole, each by name
             f"this cannot be a role session name: {session_name!a}", "2 to 64 letters, digits or any of _+=,.@-"
         )
     _check_tags(tags, transitive_tag_keys)
-    role = parse_role_arn(role_arn)
-    return RoleHop(role, region, name, external_id, seconds, session_name, tags, transitive_tag_keys, sts_endpoint)
+    return RoleHop(
+        parse_role_arn(role_arn),
+        region,
+        name,
+        external_id,
+        seconds,
+        session_name,
+        tags,
+        transitive_tag_keys,
+        sts_endpoint,
+        use_fips,
+        use_dualstack,
+    )
 
 
 def _check_tags(tags: tuple[tuple[str, str], ...], transitive: tuple[str, ...]) -> None:

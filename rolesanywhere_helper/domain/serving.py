@@ -136,7 +136,7 @@ class UnitAudit(Protocol):
 
 
 class Counters(Protocol):
-    """Where the edge counts what it does; ``outlet`` is imds, container, agent or metrics."""
+    """Where the edge counts what it does; ``outlet`` is imds, container, agent, metrics or load-credential."""
 
     def opened(self, outlet: str) -> None:
         """Count a connection that was opened."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from rolesanywhere_helper.domain.certificate_selector import parse_selector
+from rolesanywhere_helper.domain.identity_reference import shown_reference
 from rolesanywhere_helper.errors import (
     AmbiguousObjectError,
     EncryptedKeyError,
@@ -241,7 +242,7 @@ def _nothing_fits(reference: IdentityReference) -> ObjectNotFoundError:
 
 def _no_key(reference: IdentityReference, selected: Sequence[x509.Certificate]) -> KeyMismatchError:
     names = "; ".join(_shown(each) for each in selected[:_MOST_LISTED])
-    where = reference.private_key or reference.certificate_directory
+    where = shown_reference(reference.private_key) or reference.certificate_directory
     return KeyMismatchError(
         f"{where} has not the private key of {names}",
         "put the key beside its certificate, or name it: --private-key FILE",

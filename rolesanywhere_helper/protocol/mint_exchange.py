@@ -140,6 +140,8 @@ def _hop_document(hop: RoleHop) -> dict[str, Any]:
         "tags": [list(tag) for tag in hop.tags],
         "transitiveTagKeys": list(hop.transitive_tag_keys),
         "stsEndpoint": hop.sts_endpoint,
+        "useFips": hop.use_fips,
+        "useDualstack": hop.use_dualstack,
     }
 
 
@@ -154,6 +156,8 @@ def _hop(document: Mapping[str, Any]) -> RoleHop:
         tags=tuple((str(key), str(value)) for key, value in document["tags"]),
         transitive_tag_keys=tuple(map(str, document["transitiveTagKeys"])),
         sts_endpoint=document["stsEndpoint"],
+        use_fips=document["useFips"] is True,
+        use_dualstack=document["useDualstack"] is True,
     )
 
 

@@ -19,7 +19,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from rolesanywhere_helper.domain.identity_reference import scheme_of
+from rolesanywhere_helper.domain.identity_reference import scheme_of, shown_reference
 from rolesanywhere_helper.errors import DeadlineExceededError, UnsafeFileError, UsageError
 from rolesanywhere_helper.frozen import dataclass, field
 from rolesanywhere_helper.system.inputs import (
@@ -155,13 +155,16 @@ class References:
 
         program = shutil.which(words[0], path=self._environment.get("PATH", os.defpath))
         if program is None:
-            raise UsageError(f"there is no program {words[0]!a}", "give its whole path after command:")
+            raise UsageError(
+                f"there is no program {shown_reference(f'command:{words[0]}').partition(':')[2]!a}",
+                "give its whole path after command:",
+            )
         try:
             check_trusted_file(inspect_input(program), "command")
         except OSError as error:
             what, hint = explain(error, program)
             raise UnsafeFileError(what, hint) from error
-        shown = f"command:{words[0]}"
+        shown = shown_reference(f"command:{words[0]}")
         return Content(shown, self._output([program, *words[1:]], shown))
 
     def _output(self, command: list[str], shown: str) -> bytes:

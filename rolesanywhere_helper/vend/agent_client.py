@@ -103,7 +103,8 @@ def why_there_is_none(error: HelperError, refusal: AgentError | None, path: str)
     """
     if not isinstance(error, IdentityError | UnsafeFileError):
         return error
-    return refusal or type(error)(error.what, f"{error.hint}; no daemon that has the session answers at {path}")
+    told = f"no daemon that has the session answers at {path}"
+    return refusal or (error if told in error.hint else type(error)(error.what, f"{error.hint}; {told}"))
 
 
 def ask_status(agent: AgentSocket, clock: Clock) -> bytes | None:

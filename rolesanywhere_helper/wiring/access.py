@@ -12,7 +12,7 @@ from rolesanywhere_helper.system.references import References
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from rolesanywhere_helper.domain.identity_reference import IdentityReference, SecretSource
+    from rolesanywhere_helper.domain.identity_reference import HeldAs, IdentityReference, SecretSource
     from rolesanywhere_helper.identity.access import Access
 
 _QUESTIONS: Mapping[str, str] = {
@@ -86,20 +86,25 @@ def secrets_to_ask(identity: IdentityReference) -> tuple[str, ...]:
 
 
 def secrets_to_hold(
-    identity: IdentityReference, references: References, ask: Callable[[str], str | None]
-) -> dict[str, str]:
+    identity: IdentityReference,
+    references: References,
+    ask: Callable[[str], str | None],
+    known: Mapping[HeldAs, str],
+) -> dict[HeldAs, str]:
     """Read the secrets that only this process can get at, and only once: typed in, or from variable or descriptor.
 
-    All others are read by whoever needs them, when they are needed.
+    All others are read by whoever needs them, when they are needed; those that are ``known`` are not read again.
 
     Raises:
         UsageError: a variable or descriptor is not there, or nobody can be asked.
         UnsafeFileError, DeadlineExceededError: as :meth:`References.read` raises them.
 
     """
-    held: dict[str, str] = {}
+    held: dict[HeldAs, str] = {}
     for name, source in identity.secrets:
-        scheme = _scheme(source)
+        scheme, held_as = _scheme(source), identity.held_as(name)
+        if held_as is None or held_as in known:
+            continue
         if scheme == "prompt":
             typed = ask(question_for(name))
             if typed is None:
@@ -107,10 +112,10 @@ def secrets_to_hold(
                     f"--{name}-file prompt: needs a terminal to ask at, and there is none",
                     "under systemd use LoadCredential= and credential:NAME; otherwise the path of a file",
                 )
-            held[name] = typed
+            held[held_as] = typed
         elif scheme in {"env", "fd"} and source.reference is not None:
             content = references.read(source.reference).content
-            held[name] = content.removesuffix(b"\n").removesuffix(b"\r").decode("utf-8", "surrogateescape")
+            held[held_as] = content.removesuffix(b"\n").removesuffix(b"\r").decode("utf-8", "surrogateescape")
     return held
 
 

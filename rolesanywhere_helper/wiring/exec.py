@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
 
     from rolesanywhere_helper.config.serve_settings import ServeSettings
+    from rolesanywhere_helper.domain.identity_reference import HeldAs
 
 # Who still asks when the program has ended was left behind by it.
 _DRAIN_SECONDS = 0.5
@@ -44,7 +45,7 @@ class Task:
     environment: Callable[[str], Mapping[str, str]]
 
 
-def run(settings: ServeSettings, secrets: Mapping[str, Mapping[str, str]], task: Task) -> int:
+def run(settings: ServeSettings, secrets: Mapping[HeldAs, str], task: Task) -> int:
     """Run a program with the one session of these settings; return its exit code.
 
     It is 128 and the number of the signal where one has ended it, or us before there was a program.
@@ -65,7 +66,7 @@ class _Run:
     def __init__(
         self,
         settings: ServeSettings,
-        secrets: Mapping[str, Mapping[str, str]],
+        secrets: Mapping[HeldAs, str],
         task: Task,
         arrived: asyncio.Queue[Arrived],
         mask: frozenset[int],

@@ -15,15 +15,20 @@ if TYPE_CHECKING:
 
 
 def hop_minter(
-    hop: RoleHop, source: CredentialSource, connection: ConnectionSettings, deadline_seconds: float
+    hop: RoleHop,
+    source: CredentialSource,
+    connection: ConnectionSettings,
+    deadline_seconds: float,
+    *,
+    is_guarded: bool = True,
 ) -> Minter:
-    """Return what makes a session of the next role."""
+    """Return what makes a session of the next role; ``is_guarded`` as for STS' connection."""
     from rolesanywhere_helper.mint.hop import HopMinter  # noqa: PLC0415 - only when minting
 
     def assume(before: Credentials) -> Credentials:
         from rolesanywhere_helper.aws.assume_role import StsConnection, assume_role  # noqa: PLC0415 - imports boto3
 
-        how = StsConnection(verification(connection), connection.proxy)
+        how = StsConnection(verification(connection), connection.proxy, is_guarded=is_guarded)
         return assume_role(hop, before, how, SystemClock().now())
 
     return HopMinter(source=source, assume=assume, target=str(hop.role_arn), deadline_seconds=deadline_seconds)

@@ -150,7 +150,13 @@ def _minter(
     # Each has its own place in the cache; the one before is renewed when the next one is.
     first = replace(loaded, settings=source, agent_socket=loaded.source_agent_socket)
     before = opened.enter_context(open_session(first, arguments, in_gitlab_ci=in_gitlab_ci))
-    return hop_minter(loaded.settings.hops[-1], before, loaded.settings.connection, MINT_SECONDS - _AROUND_SECONDS)
+    return hop_minter(
+        loaded.settings.hops[-1],
+        before,
+        loaded.settings.connection,
+        MINT_SECONDS - _AROUND_SECONDS,
+        is_guarded=arguments is not None,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from rolesanywhere_helper.config.serve_settings import ServedSession, ServeSettings
     from rolesanywhere_helper.config.settings import SessionSettings
     from rolesanywhere_helper.daemon.pushes import Pushes
+    from rolesanywhere_helper.domain.identity_reference import HeldAs
     from rolesanywhere_helper.domain.role_hop import RoleHop
     from rolesanywhere_helper.domain.serving import AccessPolicy
     from rolesanywhere_helper.system.listeners import PassedSockets
@@ -58,14 +59,16 @@ _FLUSH_SECONDS = 60.0
 _WATCH_AFTER_SECONDS = 0.5
 # As long as READY waits for a first attempt.
 _SOURCE_SECONDS = 20.0
+# What a source has left must be enough to be gone on from.
+_LAST_SECONDS = 30
 _Sight = tuple[str | None, tuple[int, ...]]
 _log = logging.getLogger(__name__)
 
 
-def run(settings: ServeSettings, reload: Callable[[], ServeSettings], secrets: Mapping[str, Mapping[str, str]]) -> int:
+def run(settings: ServeSettings, reload: Callable[[], ServeSettings], secrets: Mapping[HeldAs, str]) -> int:
     """Serve until SIGTERM; ``reload`` reads the settings again. Return the exit code.
 
-    ``secrets`` are the passphrases and PINs that only this process could get at, by session and by flag name.
+    ``secrets`` are the passphrases and PINs that only this process could get at; a reload may add to them.
 
     Raises:
         HelperError: what was asked cannot be served.
@@ -112,7 +115,7 @@ class Daemon:
         reload: Callable[[], ServeSettings],
         passed: PassedSockets,
         environment: Mapping[str, str],
-        secrets: Mapping[str, Mapping[str, str]],
+        secrets: Mapping[HeldAs, str],
     ) -> None:
         self._secrets = secrets
         self._settings = settings
@@ -196,6 +199,8 @@ class Daemon:
 
     def keep_house(self) -> None:
         """Tell what the audit has held back."""
+        for name in [name for name in self._dependents if self._has_what_is_gone_on_from(name)]:
+            self._wake_dependents(name)
         now = time.monotonic()
         if now - self._flushed_at >= _FLUSH_SECONDS:
             self._audit.flush()
@@ -299,10 +304,10 @@ class Daemon:
         return _Kept(served.settings, session)
 
     def _held_secrets(self, served: ServedSession) -> Mapping[str, str]:
-        """Return what was typed in for the session, or for one that goes on from it."""
-        first = served.settings.first_name
-        known = (self._secrets.get(name, {}) for name in (served.name, served.name.partition("/")[0], first or ""))
-        return next((found for found in known if found), {})
+        """Return what this process holds for the session's identity, as it is now."""
+        identity = served.settings.identity
+        found = {name: identity.held_as(name) for name, _ in identity.secrets}
+        return {name: self._secrets[held] for name, held in found.items() if held is not None and held in self._secrets}
 
     def _open_store(self, served: ServedSession) -> OpenedStore | None:
         key = (
@@ -331,14 +336,16 @@ class Daemon:
     async def _mint(self, question: Question) -> Answer:
         name = str(question.session["session"])
         began = time.monotonic()
-        agent = dict(self._settings.agents_to_ask).get(name)
+        known = {here: (there, socket) for here, there, socket in self._settings.agents_to_ask}
+        agent = known.get(name)
         if agent is None or name not in self._kept:
             answer = await self._make(name, question)
         else:
             from rolesanywhere_helper.wiring.agent_first import agent_first  # noqa: PLC0415 - only where there is one
 
             role = str(self._kept[name].settings.role_arn)
-            answer = await agent_first(agent, name, role, lambda: self._make(name, question))
+            there, socket = agent
+            answer = await agent_first(socket, there, role, lambda: self._make(name, question))
         code = None if answer.error is None else answer.error.code
         self._metrics.attempted(name, time.monotonic() - began, code)
         if answer.credentials is not None:
@@ -357,8 +364,10 @@ class Daemon:
         with suppress(TimeoutError, KeyError):
             async with asyncio.timeout(_SOURCE_SECONDS):
                 await self._refresher.first_attempt_ended(source.name)
+                while source.is_changing:
+                    await self._refresher.looked_at(source.name)
         held = source.current()
-        if held is None:
+        if held is None or held.credentials.expires_at - time.time() < _LAST_SECONDS:
             self._dependents.setdefault(source.name, set()).add(name)
             return Answer(error=_no_source(source, name))
         way = {key: secret for key, secret in question.secrets.items() if key == PROXY}
@@ -375,6 +384,23 @@ class Daemon:
         """Let those try at once that could not go on from a session while it had no credentials."""
         for dependent in self._dependents.pop(name, ()):
             self._refresher.identity_changed(dependent)
+            self._let_wait(dependent)
+
+    def _has_what_is_gone_on_from(self, name: str) -> bool:
+        """Tell whether a session has what others wait for, also if another process has made it."""
+        kept = self._kept.get(name)
+        held = None if kept is None or kept.session.is_changing else kept.session.current()
+        return held is not None and held.credentials.expires_at - time.time() >= _LAST_SECONDS
+
+    def _let_wait(self, name: str) -> None:
+        """Let those that go on from a session be made anew once it has been."""
+        following = {other for other, kept in self._kept.items() if self._source_name(kept.settings) == name}
+        if following:
+            self._dependents.setdefault(name, set()).update(following)
+
+    def _source_name(self, settings: SessionSettings) -> str | None:
+        source = self._source_of(settings)
+        return None if source is None else source.name
 
     def _watch(self, watcher: Watcher) -> None:
         before, self._watcher = self._watcher, watcher
@@ -409,6 +435,7 @@ class Daemon:
         if kept is None:
             return
         self._refresher.identity_changed(name)
+        self._let_wait(name)
         seen = self._seen
 
         def look() -> None:
@@ -517,6 +544,8 @@ def _sight_of(settings: SessionSettings) -> _Sight:
 
 def _files_of(settings: SessionSettings) -> tuple[FileToWatch, ...]:
     identity, references = settings.identity, References(os.environ)
+    if settings.hops:  # it is made anew once the session before it has been, never from what that had before
+        return () if settings.connection.ca_bundle is None else (FileToWatch(settings.connection.ca_bundle),)
     named = [identity.certificate, identity.intermediates, settings.connection.ca_bundle]
     public = [references.path_of(each) for each in named if each]
     secret = [source.reference for _, source in identity.secrets if source.reference is not None]

@@ -487,6 +487,14 @@ def test_a_key_in_a_variable(execute: Callable[..., Finished], emulator: Running
 
     assert (done.exit_code, done.err) == (4, "")
     assert mints(emulator) == 1
+    seen = execute(
+        "sh",
+        "-c",
+        "echo =${DEPLOY_KEY-gone}=",
+        flags=("--private-key", "env:DEPLOY_KEY", "--no-cache"),
+        env={"DEPLOY_KEY": key},
+    )
+    assert seen.out.strip() == "=gone="
     assert execute("true", flags=("--private-key", "env:DEPLOY_KEY", "--no-cache")).exit_code != 0
 
 

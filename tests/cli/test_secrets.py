@@ -411,3 +411,22 @@ def test_what_these_tests_look_at_is_where_a_secret_would_be(where: str) -> None
         with pytest.raises(AssertionError):
             assert_unseen(shown_by(process.pid))
         process.communicate(b"\n")
+
+
+@pytest.mark.parametrize("command", ["sign-string", "csr"])
+def test_a_passphrase_on_any_command_line_is_warned_of(command: str, run_helper: RunHelper, tmp_path: Path) -> None:
+    key = tmp_path / "enc.key"
+    made = ["openssl", "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-aes256"]
+    subprocess.run([*made, "-pass", "pass:canary-passphrase", "-out", key], check=True, capture_output=True)
+    key.chmod(0o600)
+    more = ("--subject", "/CN=host") if command == "csr" else ()
+
+    typed = run_helper(command, "--private-key", key, "--pkcs8-password", "canary-passphrase", *more)
+    told = run_helper(
+        command, "--private-key", key, "--pkcs8-password", "env:WORD", *more, env={"WORD": "canary-passphrase"}
+    )
+
+    assert (typed.exit_code, told.exit_code) == (0, 0)
+    assert b"--pkcs8-password-file" in typed.stderr
+    assert b"canary" not in typed.stderr
+    assert told.stderr == b""

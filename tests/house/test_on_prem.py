@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 GUIDE = Guide.named("on-prem.md")
 HELPER = "/opt/rolesanywhere-helper/bin/rolesanywhere-helper"
 CONFIGURATION = GUIDE.blocks("toml")[0]
-# What needs an engine, or root of a machine of one's own.
-ONLY_READ = ("docker ", "podman ", "ip link ")
+# What needs an engine.
+ONLY_READ = ("docker ", "podman ")
 ONLY_READ_BLOCKS = [block for block in GUIDE.blocks("sh") if block.startswith(ONLY_READ)]
-SCRIPTS = [block for block in GUIDE.blocks("sh") if not block.startswith(ONLY_READ)]
+INTERFACE, SCRIPT = sorted((block for block in GUIDE.blocks("sh") if not block.startswith(ONLY_READ)), reverse=True)
 # crontab(5): five fields of time, in /etc/cron.d also the user.
 CRON_LINE = re.compile(r"(?:[\d*/,-]+ ){5}(?P<user>\w+) (?P<command>.+)")
 CRON_LINES = [line for line in GUIDE.blocks("crontab")[0].splitlines() if not line.startswith("#")]
@@ -50,8 +50,9 @@ def localised(daemon: Daemon) -> str:
 
 
 @pytest.fixture
-def daemon(helper: Path, tmp_path: Path, emulated: Emulated) -> Iterator[Daemon]:
+def daemon(helper: Path, tmp_path: Path, emulated: Emulated, peer: Callable[[str], Path]) -> Iterator[Daemon]:
     """Return a daemon with the document's configuration, which its user's commands find by themselves."""
+    peer("curl")
     with owned(Daemon(helper, tmp_path, emulated)) as made:
         made.config = tmp_path / "home" / ".config" / "rolesanywhere-helper" / "config.toml"
         made.config.parent.mkdir(parents=True, mode=0o700)
@@ -143,7 +144,10 @@ def test_the_cron_lines_run_with_crons_environment(daemon: Daemon, tmp_path: Pat
 
     done = [run(daemon, command.replace("/usr/local/bin/backup", str(job))) for command in commands]
 
-    assert [(each.returncode, each.stderr) for each in done] == [(0, "")] * 2
+    assert [each.returncode for each in done] == [0, 0]
+    assert done[0].stderr == "", "cron would send it by mail"
+    assert (daemon.folder / "home" / "update.log").read_text().count("wrote credentials") == 1
+    assert done[1].stdout + done[1].stderr == ""
     assert json.loads(done[0].stdout)["AccessKeyId"] == held
     written = (tmp_path / "home" / ".aws" / "credentials").read_text()
     assert written.startswith("[legacy]\n")
@@ -151,11 +155,10 @@ def test_the_cron_lines_run_with_crons_environment(daemon: Daemon, tmp_path: Pat
 
 
 def test_the_script_runs_with_crons_environment(daemon: Daemon) -> None:
-    (script,) = SCRIPTS
     path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
     more = {"PATH": path, "AWS_ENDPOINT_URL_STS": daemon.emulated.endpoint, "AWS_DEFAULT_REGION": "eu-central-1"}
 
-    done = run(daemon, "set -eu\n" + script, **more)
+    done = run(daemon, "set -eu\n" + SCRIPT, **more)
 
     assert done.returncode == 0, done.stderr
     identity = json.loads(done.stdout[done.stdout.index("{") :])
@@ -193,6 +196,92 @@ def test_curl_on_the_mounted_socket_is_a_credential_process(daemon: Daemon) -> N
     assert run(daemon, command.replace("sessions/app", "sessions/none")).returncode != 0
 
 
+# A host with a bridge for containers, in a network of its own. Not every kernel has dummy interfaces; a bridge that
+# nothing is connected to is as good a place for an address.
+HOST = "set -e; ip link set lo up\n" + INTERFACE.replace("type dummy", "type bridge")
+BRIDGE = """
+ip link add docker0 type bridge
+ip address add 172.17.0.1/16 dev docker0
+ip link set docker0 up
+exec "$@"
+"""
+CONTAINER = """
+echo is there
+read go
+ip address add 172.17.0.2/16 dev eth0
+ip link set eth0 up
+ip route add default via 172.17.0.1
+exec "$@"
+"""
+ASK = """
+import os, sys, urllib.request, botocore.session
+request = urllib.request.Request(os.environ["AWS_CONTAINER_CREDENTIALS_FULL_URI"])
+request.add_header("Authorization", open(os.environ["AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"]).read())
+try:
+    urllib.request.urlopen(request, timeout=10)
+except urllib.error.HTTPError as error:
+    sys.exit(str(error.code))
+except OSError:
+    sys.exit("cut off")
+print(botocore.session.get_session().get_credentials().access_key)
+"""
+
+
+@pytest.fixture
+def bridged(daemon: Daemon, as_root: None, peer: Callable[[str], Path]) -> Daemon:
+    """Return the daemon stopped, with a cached session and the configuration for the interface."""
+    del as_root
+    peer("iproute2")
+    daemon.stop()
+    listens = re.search(r"^\[serve\]\n.*?\n\n", GUIDE.blocks("toml")[1], re.MULTILINE | re.DOTALL)
+    assert listens is not None
+    text = daemon.config.read_text().partition("[serve]\n")[0]
+    daemon.config.write_text(re.sub("^allow-users = .*\n", "", text, flags=re.MULTILINE) + listens[0])
+    return daemon
+
+
+def ask_from_a_container(daemon: Daemon) -> tuple[str, str]:
+    """Start the daemon on such a host and ask it from a container; return the key that an SDK found, or what it met."""
+    daemon.start(prefix=("unshare", "--net", "sh", "-c", HOST + BRIDGE, "sh"))
+    environment = {
+        "PATH": "/usr/sbin:/usr/bin:/bin",
+        "AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://169.254.170.2:9912/app",
+        "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": daemon.urls["container"]["app"]["tokenFile"],
+    }
+    command = ["unshare", "--net", "sh", "-ec", CONTAINER, "sh", sys.executable, "-c", ASK]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as container:
+        assert container.stdout is not None
+        assert container.stdout.readline() == "is there\n"
+        wire = f"ip link add veth0 master docker0 type veth peer name eth0 netns {container.pid}; ip link set veth0 up"
+        subprocess.run(["nsenter", f"--target={daemon.pid}", "--net", "sh", "-ec", wire], check=True)
+        out, err = container.communicate("go\n", timeout=60)
+    return out.strip(), err.strip()
+
+
+def test_a_container_on_a_bridge_is_served_at_the_address_of_ecs(bridged: Daemon) -> None:
+    bridged.start(prefix=("unshare", "--net", "sh", "-c", HOST + BRIDGE, "sh"))
+    held = bridged.from_agent("app").document["AccessKeyId"]
+    bridged.stop()
+
+    assert ask_from_a_container(bridged) == (held, "")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "met"),
+    [
+        ("172.17.0.0/16", "172.18.0.0/16", "cut off"),
+        ("[session.app]\n", '[session.app]\nallow-users = ["12345"]\n', "403"),
+    ],
+)
+def test_a_container_that_is_not_meant_is_not_served(bridged: Daemon, old: str, new: str, met: str) -> None:
+    text = bridged.config.read_text()
+    assert old in text
+    bridged.config.write_text(text.replace(old, new))
+
+    assert ask_from_a_container(bridged) == ("", met)
+
+
 def syntax_error(script: str) -> str:
     done = subprocess.run(["/bin/sh", "-n"], input=script, capture_output=True, text=True, check=False)
     return done.stderr
@@ -209,7 +298,7 @@ def test_the_document_says_what_was_only_read() -> None:
 
     for word in {word for block in ONLY_READ_BLOCKS for word in shlex.split(block)[:1]}:
         assert f"`{word}`" in told
-    assert len(ONLY_READ_BLOCKS) + len(SCRIPTS) == len(GUIDE.blocks("sh"))
+    assert len(ONLY_READ_BLOCKS) == 4
 
 
 # Ansible

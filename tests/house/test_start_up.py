@@ -65,6 +65,23 @@ def warm(installed: Installed, emulated: Emulated) -> Installed:
 
 
 @pytest.mark.alone
+def test_with_every_extra_installed_it_costs_no_more(
+    emulated: Emulated, clean_environment: dict[str, str], helper: Path
+) -> None:
+    """In the environment of the tests, which has them all."""
+    here = Installed(helper.parent, clean_environment)
+    for library in ("pkcs11", "h2", "aiohttp", "uvloop", "tpm2_pytss"):
+        assert here.run(here.bin / "python", "-c", f"import {library}").returncode == 0, library
+    assert here.credential_process(*emulated.flags()).returncode == 0
+
+    bare: list[str | Path] = [here.bin / "python", "-c", "pass"]
+    ratio = here.ratio([here.bin / "rolesanywhere-helper", "credential-process", *emulated.flags()], bare)
+
+    print(f"a cached credential-process, with every extra: {ratio:.2f} of a bare Python")
+    assert ratio <= MOST
+
+
+@pytest.mark.alone
 def test_a_cached_answer_costs_hardly_more_than_python(warm: Installed, emulated: Emulated) -> None:
     bare: list[str | Path] = [warm.bin / "python", "-c", "pass"]
     cached: list[str | Path] = [warm.bin / "rolesanywhere-helper", "credential-process", *emulated.flags()]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -106,6 +107,24 @@ def caller(
     return call
 
 
+WHO = (str(Path(sys.executable).parent / "aws"), "sts", "get-caller-identity", "--query", "Arn", "--output", "text")
+
+
+def run_in(daemon: Daemon, accounts: Accounts, command: str | None, *words: str) -> str:
+    """Run a command of ours for the chained session, or (None) a line of shell, and return what it printed."""
+    ours = (
+        []
+        if command is None
+        else [str(daemon.helper), command, "--config", str(daemon.config), "--session", "customer"]
+    )
+    line = ["sh", "-c", *words] if command is None else [*ours, *words]
+    variables = {"AWS_ENDPOINT_URL": accounts.emulated.endpoint, "AWS_DEFAULT_REGION": REGION}
+    done = subprocess.run(
+        line, env={**daemon.environment, **variables}, capture_output=True, text=True, check=False, timeout=60
+    )
+    return done.stdout.strip() or done.stderr
+
+
 def test_every_outlet_hands_out_the_customers_role(
     daemon: Daemon, accounts: Accounts, caller: Callable[[Mapping[str, str]], str]
 ) -> None:
@@ -129,6 +148,10 @@ def test_every_outlet_hands_out_the_customers_role(
     )
     assert caller({"AWS_CONFIG_FILE": str(config), "XDG_RUNTIME_DIR": str(daemon.folder / "run")}) == accounts.caller
     assert caller({"AWS_SHARED_CREDENTIALS_FILE": str(written), "AWS_PROFILE": "customer"}) == accounts.caller
+    assert run_in(daemon, accounts, "exec", "--", *WHO) == accounts.caller
+    assert run_in(daemon, accounts, "exec", "--env", "--", *WHO) == accounts.caller
+    shell = f'eval "$({daemon.helper} env --config {daemon.config} --session customer)" && exec {" ".join(WHO)}'
+    assert run_in(daemon, accounts, None, shell) == accounts.caller
     assert "Unable to locate credentials" in caller({"AWS_EC2_METADATA_DISABLED": "true"})
     # Each of the two was made once, whoever asked.
     assert len(accounts.calls("CreateSession")) == 1

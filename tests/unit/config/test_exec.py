@@ -52,6 +52,16 @@ def test_where_users_cannot_be_told_the_token_decides() -> None:
     assert [session.is_source_only for session in made.sessions] == [False, True]
 
 
+def test_the_session_before_a_role_that_was_typed_has_a_name_of_its_own() -> None:
+    chain = named(loaded(assume_role_arn=["arn:aws:iam::444455556666:role/Next"]), source_agent="/run/a.sock")
+    same = replace(chain, settings=replace(chain.settings, name="first"))
+
+    made = serve_one(same, "/token", tells_users=True)
+
+    assert [session.name for session in made.sessions] == ["first", "first/0"]
+    assert made.agents_to_ask == (("first/0", "first", "/run/a.sock"),)
+
+
 def test_the_variables_of_certificate_and_key_reach_the_process_that_signs() -> None:
     made = serve_one(loaded(private_key="env:KEY", certificate="env:CERTIFICATE"), "/token", tells_users=True)
 
@@ -69,6 +79,6 @@ def test_a_daemon_is_asked_for_what_it_knows_by_name() -> None:
 
     assert serve_one(loaded(), "/token", tells_users=True).agents_to_ask == ()
     whole = named(chain, agent="/run/a.sock")
-    assert serve_one(whole, "/token", tells_users=True).agents_to_ask == (("customer", "/run/a.sock"),)
+    assert serve_one(whole, "/token", tells_users=True).agents_to_ask == (("customer", "customer", "/run/a.sock"),)
     begun = named(chain, source_agent="/run/a.sock")
-    assert serve_one(begun, "/token", tells_users=True).agents_to_ask == (("first", "/run/a.sock"),)
+    assert serve_one(begun, "/token", tells_users=True).agents_to_ask == (("first", "first", "/run/a.sock"),)

@@ -409,6 +409,29 @@ def test_roles_that_were_typed_come_after_those_that_are_written(complete: Flags
     assert load(complete | {"assume-role-arn": [CUSTOMER]}).settings.hops[0].name is None
 
 
+def test_roles_that_the_first_session_names_itself_come_first() -> None:
+    own = f"assume-role-arn = '{CUSTOMER}'\nexternal-id = 'of-the-customer'\n"
+    further = "[session.further]\nsource = 'deploy'\nassume-role-arn = 'arn:aws:iam::777788889999:role/Last'\n"
+    text = f"{ONE}\n{own}{further}"
+    typed = "arn:aws:iam::999988887777:role/Typed"
+
+    hops = load({"session": "further"}, None, {OWN_FILE: text}).settings.hops
+    on_top = load({"session": "deploy", "assume-role-arn": [typed]}, None, {OWN_FILE: text}).settings.hops
+
+    assert [hop.role_arn.account for hop in hops] == ["444455556666", "777788889999"]
+    assert [hop.external_id for hop in hops] == ["of-the-customer", None]
+    assert [hop.role_arn.account for hop in on_top] == ["444455556666", "999988887777"]
+    assert [hop.external_id for hop in on_top] == ["of-the-customer", None], "no other account is told it"
+
+
+def test_sts_is_reached_as_the_service_is(complete: Flags) -> None:
+    flags = complete | {"assume-role-arn": [CUSTOMER], "region": "us-east-1", "use-fips-endpoint": True}
+
+    (hop,) = load(flags).settings.hops
+
+    assert (hop.use_fips, hop.use_dualstack) == (True, False)
+
+
 @pytest.mark.parametrize(
     ("environment", "endpoint", "region", "sts_endpoint"),
     [

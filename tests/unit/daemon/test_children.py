@@ -59,14 +59,20 @@ def ask(
     return Ended(answer, time.monotonic() - began)
 
 
+# Those of fixtures that live as long as the worker.
+OTHERS: set[int] = set()
+
+
+@pytest.fixture(autouse=True)
+def _others() -> None:
+    OTHERS.clear()
+    OTHERS.update(own_children())
+
+
 def own_children() -> list[int]:
     """Return the children of this process that nobody has waited for, zombies among them."""
-    return [int(pid) for pid in Path("/proc/thread-self/children").read_text().split()] + [
-        int(pid)
-        for task in Path("/proc/self/task").iterdir()
-        for pid in (task / "children").read_text().split()
-        if task.name != str(os.getpid())
-    ]
+    tasks = (task / "children" for task in Path("/proc/self/task").iterdir())
+    return [pid for task in tasks for pid in map(int, task.read_text().split()) if pid not in OTHERS]
 
 
 def what(ended: Ended) -> str:
