@@ -52,7 +52,7 @@ def material(reference: IdentityReference, access: Access) -> Material:
     except UnreadableKeyError as error:
         if reference.private_key:
             raise
-        raise UsageError(f"missing: --private-key ({error.what})", error.hint) from error
+        raise UsageError(f"missing: --private-key ({error.what})", error.hint) from None
     return Material(found, key, key_holder.beside(), (*warnings, *password.unused()))
 
 

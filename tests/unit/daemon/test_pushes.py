@@ -67,9 +67,19 @@ def hear(folder: Path, script: str, condition: Callable[[Heard], bool]) -> Heard
     return found
 
 
+# Those of fixtures that live as long as the worker.
+OTHERS: set[str] = set()
+
+
+@pytest.fixture(autouse=True)
+def _others() -> None:
+    OTHERS.clear()
+    OTHERS.update(own_children())
+
+
 def own_children() -> list[str]:
     with suppress(OSError):
-        return Path("/proc/thread-self/children").read_text().split()
+        return [pid for pid in Path("/proc/thread-self/children").read_text().split() if pid not in OTHERS]
     return []
 
 

@@ -16,9 +16,9 @@ from rolesanywhere_helper.errors import (
     HelperError,
     KeyMismatchError,
     UnreadableCertificateError,
-    UnreadableKeyError,
     UnsafeFileError,
     UnsupportedKeyError,
+    UsageError,
     WrongSecretError,
 )
 from rolesanywhere_helper.identity import registry
@@ -211,7 +211,7 @@ def test_the_certificate_alone_is_read(openssl: OpenSsl, tmp_path: Path) -> None
 
 
 def test_a_file_without_a_key_says_so(openssl: OpenSsl, tmp_path: Path) -> None:
-    error = refused(named(pack(openssl, tmp_path, "-nokeys")), UnreadableKeyError)
+    error = refused(named(pack(openssl, tmp_path, "-nokeys")), UsageError)
     assert "--private-key FILE" in error.hint
 
 
