@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
     from rolesanywhere_helper.cli.commands import Invocation
     from rolesanywhere_helper.config.settings import LoadedSettings
-    from rolesanywhere_helper.system.run_directory import RunDirectory
 
 EXAMPLE = """\
   rolesanywhere-helper exec --session NAME -- aws s3 sync site s3://BUCKET
@@ -63,10 +62,7 @@ def run(invocation: Invocation) -> int:
     loaded = session.load(invocation)
     if invocation.flags.get("env") is True:
         _become(command, loaded, invocation)
-    from rolesanywhere_helper.system.run_directory import RunDirectory  # noqa: PLC0415 - only for an endpoint
-
-    with RunDirectory(os.environ) as directory:
-        return _run(command, loaded, invocation, directory)
+    return _run(command, loaded, invocation)
 
 
 def _command(invocation: Invocation) -> list[str]:
@@ -82,28 +78,32 @@ def _command(invocation: Invocation) -> list[str]:
 # With an endpoint
 
 
-def _run(command: Sequence[str], loaded: LoadedSettings, invocation: Invocation, directory: RunDirectory) -> int:
+def _run(command: Sequence[str], loaded: LoadedSettings, invocation: Invocation) -> int:
     from rolesanywhere_helper.cli.serve import do_without_openssl, hold_secrets  # noqa: PLC0415 - only for an endpoint
-    from rolesanywhere_helper.config.exec import serve_one  # noqa: PLC0415 - as above
+    from rolesanywhere_helper.config.exec import identities, serve_one  # noqa: PLC0415 - as above
     from rolesanywhere_helper.system.peers import can_tell_tcp_users  # noqa: PLC0415 - as above
     from rolesanywhere_helper.system.terminal import ask_secret  # noqa: PLC0415 - as above
 
     shield = _shield()
-    token_file = f"{directory.path}/token"
-    files = directory.write("config", shield.text.encode()), directory.write("credentials", b"")
-    settings = serve_one(loaded, token_file, tells_users=can_tell_tcp_users())
-    held = hold_secrets(settings, {}, ask_secret)
+    held = hold_secrets(identities(loaded), {}, ask_secret)
     region = _region(loaded, invocation, shield)
     inherited = _inherited(loaded)
     do_without_openssl()
-    from rolesanywhere_helper.system.token_files import read_token  # noqa: PLC0415 - only for an endpoint
+    from rolesanywhere_helper.system.program import held_back  # noqa: PLC0415 - as above
+    from rolesanywhere_helper.system.run_directory import RunDirectory  # noqa: PLC0415 - as above
+    from rolesanywhere_helper.system.token_files import read_token  # noqa: PLC0415 - as above
     from rolesanywhere_helper.wiring import exec as wiring  # noqa: PLC0415 - imports asyncio, which is to find no TLS
 
-    def environment(url: str) -> Mapping[str, str]:
-        token = read_token(token_file, None) or ""
-        return with_endpoint(inherited, Handed(url, token, token_file, *files), region)
+    with held_back() as mask, RunDirectory(os.environ) as directory:
+        token_file = f"{directory.path}/token"
+        files = directory.write("config", shield.text.encode()), directory.write("credentials", b"")
+        settings = serve_one(loaded, token_file, tells_users=can_tell_tcp_users())
 
-    return wiring.run(settings, held, wiring.Task(command, environment))
+        def environment(url: str) -> Mapping[str, str]:
+            token = read_token(token_file, None) or ""
+            return with_endpoint(inherited, Handed(url, token, token_file, *files), region)
+
+        return wiring.run(settings, held, wiring.Task(command, environment, mask))
 
 
 # With variables

@@ -14,12 +14,12 @@ from rolesanywhere_helper.cli.parser import add_flag, add_settings_flags
 from rolesanywhere_helper.config.files import read_trusted
 from rolesanywhere_helper.config.serve import load_serve
 from rolesanywhere_helper.config.serve_keys import SERVE_FLAGS
-from rolesanywhere_helper.domain.identity_reference import HeldAs
+from rolesanywhere_helper.domain.identity_reference import HeldAs, IdentityReference
 from rolesanywhere_helper.system.terminal import ask_secret
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from rolesanywhere_helper.cli.commands import Invocation
     from rolesanywhere_helper.config.serve_settings import ServeSettings
@@ -55,7 +55,7 @@ def run(invocation: Invocation) -> int:
     settings = _load(invocation)
     _set_up_log(invocation, settings)
     _tell(settings)
-    held = hold_secrets(settings, {}, ask_secret)
+    held = hold_secrets(_identities(settings), {}, ask_secret)
     if settings.event_loop != "uvloop":  # which cannot do without
         do_without_openssl()
     from rolesanywhere_helper.wiring import serve  # noqa: PLC0415 - imports asyncio, which is to find no TLS
@@ -63,25 +63,29 @@ def run(invocation: Invocation) -> int:
     def reload() -> ServeSettings:
         loaded = _load(invocation)
         _tell(loaded)
-        held.update(hold_secrets(loaded, held, lambda _: None))  # nobody can be asked any more
+        held.update(hold_secrets(_identities(loaded), held, lambda _: None))  # nobody can be asked any more
         return loaded
 
     return serve.run(settings, reload=reload, secrets=held)
 
 
 def hold_secrets(
-    settings: ServeSettings, known: Mapping[HeldAs, str], ask: Callable[[str], str | None]
+    identities: Sequence[IdentityReference], known: Mapping[HeldAs, str], ask: Callable[[str], str | None]
 ) -> dict[HeldAs, str]:
     """Ask for what has to be typed in, once, and take what variables and descriptors hold; not what is known."""
-    if not any(served.settings.identity.secrets for served in settings.sessions):
+    if not any(identity.secrets for identity in identities):
         return {}
     from rolesanywhere_helper.system.references import References  # noqa: PLC0415 - only where there are secrets
     from rolesanywhere_helper.wiring.access import secrets_to_hold  # noqa: PLC0415 - as above
 
     references, held = References(os.environ), dict[HeldAs, str]()
-    for served in settings.sessions:
-        held |= secrets_to_hold(served.settings.identity, references, ask, {**known, **held})
+    for identity in identities:
+        held |= secrets_to_hold(identity, references, ask, {**known, **held})
     return held
+
+
+def _identities(settings: ServeSettings) -> list[IdentityReference]:
+    return [served.settings.identity for served in settings.sessions]
 
 
 def _load(invocation: Invocation) -> ServeSettings:

@@ -25,32 +25,41 @@ if TYPE_CHECKING:
 _VARIABLE, _DESCRIPTOR = "env:", "fd:"
 
 
+def identities(loaded: LoadedSettings) -> tuple[IdentityReference, ...]:
+    """Return where certificate and key of each session are that the one needs.
+
+    Raises:
+        UsageError: its own certificate or key is behind a descriptor, which can be read once.
+
+    """
+    _refuse_descriptors(loaded.settings.identity)
+    sources = sources_of((_served(loaded, AccessSettings()),))
+    return (loaded.settings.identity, *(source.settings.identity for source in sources))
+
+
 def serve_one(loaded: LoadedSettings, token_file: str, *, tells_users: bool) -> ServeSettings:
     """Return the settings of a daemon for one session.
 
     Who has its token is this user or root, whose file it is; where the machine ``tells_users`` apart they are looked at
     too, and elsewhere (in some containers) the token has to do.
-
-    Raises:
-        UsageError: its certificate or key is behind a descriptor, which can be read once.
-
     """
-    identity = loaded.settings.identity
-    _refuse_descriptors(identity)
-    name = loaded.settings.name or DEFAULT_NAME
     access = AccessSettings() if tells_users else AccessSettings((EVERYBODY,))
-    session = ServedSession(name, loaded.settings, access, loaded.settings.spec.region)
+    session = _served(loaded, access)
     sessions = (session, *(replace(each, access=access) for each in sources_of((session,))))
     return ServeSettings(
         sessions,
-        containers=(ContainerSettings(DEFAULT_NAME, name, token_file),),
+        containers=(ContainerSettings(DEFAULT_NAME, session.name, token_file),),
         container_listeners=(Listener(LOOPBACK, 0),),
         cache_directory=loaded.cache_directory,
         in_gitlab_ci=loaded.in_gitlab_ci,
         consulted=loaded.consulted,
         agents_to_ask=tuple(_agents(loaded, sessions)),
-        identity_variables=frozenset(_variables(identity)),
+        identity_variables=frozenset(_variables(loaded.settings.identity)),
     )
+
+
+def _served(loaded: LoadedSettings, access: AccessSettings) -> ServedSession:
+    return ServedSession(loaded.settings.name or DEFAULT_NAME, loaded.settings, access, loaded.settings.spec.region)
 
 
 def _agents(loaded: LoadedSettings, sessions: Sequence[ServedSession]) -> Iterator[tuple[str, str, str]]:

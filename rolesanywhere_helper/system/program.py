@@ -10,14 +10,14 @@ import errno
 import os
 import signal
 import threading
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from rolesanywhere_helper.errors import ProgramNotFoundError, ProgramNotStartedError
 from rolesanywhere_helper.frozen import dataclass
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import NoReturn
 
 _FROM_THE_TERMINAL = (signal.SIGINT, signal.SIGQUIT, signal.SIGWINCH)
@@ -46,7 +46,7 @@ class Signals:
     """Takes signals from now on, with what a handler is not told: who sent them.
 
     They are blocked in this process, and a thread reads them one by one. Make it while there is no other thread.
-    ``tell`` is called in that thread; SIGCHLD is among what it is told.
+    ``tell`` is called in that thread; SIGCHLD is among what it is told. What :func:`held_back` has kept is told first.
     """
 
     def __init__(self, tell: Callable[[Arrived], None]) -> None:
@@ -54,7 +54,7 @@ class Signals:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         self._tell = tell
         self._taken = {*PASSED_ON, signal.SIGCHLD}
-        self.mask_before = frozenset(signal.pthread_sigmask(signal.SIG_BLOCK, self._taken))
+        signal.pthread_sigmask(signal.SIG_BLOCK, self._taken)
         threading.Thread(target=self._read, name="rolesanywhere-signals", daemon=True).start()
 
     def _read(self) -> None:
@@ -62,6 +62,19 @@ class Signals:
             found = signal.sigwaitinfo(self._taken)
             with suppress(RuntimeError):  # the loop has been closed meanwhile
                 self._tell(Arrived(found.si_signo, is_from_kernel=found.si_code > 0))
+
+
+@contextmanager
+def held_back() -> Iterator[frozenset[int]]:
+    """Let no signal end this process before what is made inside has been removed; give the mask from before.
+
+    A signal waits until :class:`Signals` takes it, or until the end of this.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+    try:
+        yield frozenset(before)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class Program:

@@ -39,10 +39,14 @@ _KILLED = 128
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What is to be run: ``environment`` makes the program's environment of the endpoint's URL."""
+    """What is to be run: ``environment`` makes the program's environment of the endpoint's URL.
+
+    ``mask`` are the signals that it is to find blocked.
+    """
 
     command: Sequence[str]
     environment: Callable[[str], Mapping[str, str]]
+    mask: frozenset[int]
 
 
 def run(settings: ServeSettings, secrets: Mapping[HeldAs, str], task: Task) -> int:
@@ -58,8 +62,8 @@ def run(settings: ServeSettings, secrets: Mapping[HeldAs, str], task: Task) -> i
     with asyncio.Runner() as runner:
         loop = runner.get_loop()
         arrived: asyncio.Queue[Arrived] = asyncio.Queue()
-        signals = Signals(lambda found: cast("None", loop.call_soon_threadsafe(arrived.put_nowait, found)))
-        return runner.run(_Run(settings, secrets, task, arrived, signals.mask_before).live())
+        Signals(lambda found: cast("None", loop.call_soon_threadsafe(arrived.put_nowait, found)))
+        return runner.run(_Run(settings, secrets, task, arrived).live())
 
 
 class _Run:
@@ -69,13 +73,11 @@ class _Run:
         secrets: Mapping[HeldAs, str],
         task: Task,
         arrived: asyncio.Queue[Arrived],
-        mask: frozenset[int],
     ) -> None:
         self._settings = settings
         self._secrets = secrets
         self._task = task
         self._arrived = arrived
-        self._mask = mask
 
     async def live(self) -> int:
         nothing_passed = PassedSockets({}, {})
@@ -85,7 +87,7 @@ class _Run:
             if ended_by is not None:
                 return _KILLED + ended_by
             url = json.loads(daemon.ready_document())["container"][self._settings.containers[0].name]["url"]
-            program = Program(self._task.command, self._task.environment(url), self._mask)
+            program = Program(self._task.command, self._task.environment(url), self._task.mask)
             gc.freeze()
             gc.enable()
             return await self._ended(program)

@@ -348,6 +348,21 @@ def test_a_signal_before_there_is_a_program_ends_the_wait(
     assert not (tmp_path / "ran").exists()
 
 
+@pytest.mark.parametrize("name", ["INT", "TERM", "HUP", "QUIT"])
+def test_a_signal_at_the_first_moment_leaves_nothing_behind(
+    start: Callable[..., subprocess.Popen[bytes]], run_dir: Path, tmp_path: Path, name: str
+) -> None:
+    process = start("touch", tmp_path / "ran")
+    while not any(run_dir.iterdir()):
+        assert process.poll() is None, "it has ended without a directory of its own"
+
+    process.send_signal(signal.Signals[f"SIG{name}"])
+
+    assert process.wait(20) == 128 + signal.Signals[f"SIG{name}"]
+    assert list(run_dir.iterdir()) == []
+    assert not (tmp_path / "ran").exists()
+
+
 @contextmanager
 def terminal() -> Iterator[tuple[int, Callable[[], None]]]:
     """Lend a terminal, and what makes it a process's own."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import random
 import re
 import socket
 import subprocess
@@ -236,11 +237,16 @@ def key_file(path: Path, parent: int, public: Path, private: Path, *, rsa_parent
 
 
 def _two_free_ports() -> int:
-    """Return a port that is free, and the one after it too: the library finds the second by counting."""
+    """Return a port that is free, and the one after it too: the library finds the second by counting.
+
+    They are not among those that the system gives out itself: after a test with many connections each second one of
+    these is taken for a minute.
+    """
+    lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
     for _ in range(100):
+        port = random.randrange(1024, lowest - 1)  # noqa: S311 - nothing secret
         with contextlib.suppress(OSError), socket.socket() as first, socket.socket() as second:
-            first.bind(("127.0.0.1", 0))
-            port = int(first.getsockname()[1])
+            first.bind(("127.0.0.1", port))
             second.bind(("127.0.0.1", port + 1))
             return port
     raise AssertionError("no two ports are free")

@@ -66,10 +66,9 @@ def warm(installed: Installed, emulated: Emulated) -> Installed:
 
 @pytest.mark.alone
 def test_with_every_extra_installed_it_costs_no_more(
-    emulated: Emulated, clean_environment: dict[str, str], helper: Path
+    emulated: Emulated, clean_environment: dict[str, str], environment_with_every_extra: Path
 ) -> None:
-    """In the environment of the tests, which has them all."""
-    here = Installed(helper.parent, clean_environment)
+    here = Installed(environment_with_every_extra / "bin", clean_environment)
     for library in ("pkcs11", "h2", "aiohttp", "uvloop", "tpm2_pytss"):
         assert here.run(here.bin / "python", "-c", f"import {library}").returncode == 0, library
     assert here.credential_process(*emulated.flags()).returncode == 0

@@ -310,8 +310,8 @@ def test_a_file_variable_of_one_line_is_in_no_environment(project: Project) -> N
     project.assert_green(done, "deploy")
 
 
-def test_the_negative_control_a_program_that_inherits_the_key(project: Project) -> None:
-    inherited = project.example("variables.yml").replace("env --unset=AWS_PRIVATE_KEY ", "")
+def test_the_negative_control_a_program_that_is_given_the_key(project: Project) -> None:
+    inherited = project.example("variables.yml").replace("./deploy.sh", 'env COPY="$AWS_PRIVATE_KEY" ./deploy.sh')
     done = project.run(inherited, {**project.arns(), **project.lines()})
 
     assert done.exit_code == 0, done.written

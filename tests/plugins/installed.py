@@ -6,9 +6,15 @@ import fcntl
 import os
 import shutil
 import subprocess
+import sys
+import sysconfig
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 CHECKOUT = Path(__file__).parents[2]
 # What this machine sets for pip's own use: where its packages come from.
@@ -28,11 +34,45 @@ def debian_environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     Made once for all workers.
     """
+    place = shared_folder(tmp_path_factory) / "debian-environment"
+    pip: list[str | Path] = [place / "bin" / "pip", "install", "--quiet", "--disable-pip-version-check", CHECKOUT]
+    return _made_once(place, ["/usr/bin/python3", "-m", "venv", place], pip)
+
+
+@pytest.fixture(scope="session")
+def environment_with_every_extra(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a virtual environment of the tests' Python with the wheel, and with the libraries that the tests have.
+
+    The tests' own has the package as a checkout, which starts in another way (docs/adr/0002-the-fast-path.md).
+    """
+    place = shared_folder(tmp_path_factory) / "environment-with-every-extra"
+    libraries = sysconfig.get_path("purelib")
+    pip: list[str | Path] = [
+        sys.executable,
+        "-m",
+        "pip",
+        "--python",
+        place / "bin" / "python",
+        "install",
+        "--quiet",
+        "--no-deps",
+        CHECKOUT,
+    ]
+    _made_once(place, [sys.executable, "-m", "venv", "--without-pip", place], pip)
+    [packages] = place.glob("lib/python3*/site-packages")
+    (packages / "every-extra.pth").write_text(f"import site; site.addsitedir({libraries!r})\n")
+    return place
+
+
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return this session's folder: workers have folders of their own in it."""
     base = tmp_path_factory.getbasetemp()
-    # Workers have folders of their own in one that is this session's.
-    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-    place, lock = shared / "debian-environment", shared / "debian-environment.lock"
-    with lock.open("w") as held:
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+def _made_once(place: Path, *commands: Sequence[str | Path]) -> Path:
+    """Run these commands, of one worker at a time, unless they have been."""
+    with place.with_suffix(".lock").open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         if not (place / "ready").exists():
             shutil.rmtree(place, ignore_errors=True)
@@ -40,10 +80,7 @@ def debian_environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 "PATH": "/usr/bin:/bin",
                 **{name: os.environ[name] for name in PIP_VARIABLES if name in os.environ},
             }
-            for command in (
-                ["/usr/bin/python3", "-m", "venv", place],
-                [place / "bin" / "pip", "install", "--quiet", "--disable-pip-version-check", CHECKOUT],
-            ):
+            for command in commands:
                 subprocess.run([str(word) for word in command], env=environment, check=True)
             (place / "ready").touch()
     return place

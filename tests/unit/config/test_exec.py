@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from rolesanywhere_helper.config.environment import Surroundings
-from rolesanywhere_helper.config.exec import serve_one
+from rolesanywhere_helper.config.exec import identities, serve_one
 from rolesanywhere_helper.config.load import load_session
 from rolesanywhere_helper.errors import UsageError
 
@@ -71,7 +71,7 @@ def test_the_variables_of_certificate_and_key_reach_the_process_that_signs() -> 
 
 def test_what_can_be_read_once_is_refused() -> None:
     with pytest.raises(UsageError, match="can be read once"):
-        serve_one(loaded(private_key="fd:3"), "/token", tells_users=True)
+        identities(loaded(private_key="fd:3"))
 
 
 def test_a_daemon_is_asked_for_what_it_knows_by_name() -> None:
