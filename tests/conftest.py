@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 pytest_plugins = [
     "tests.plugins.alone",
     "tests.plugins.emulated",
+    "tests.plugins.gitlab",
     "tests.plugins.installed",
     "tests.plugins.peers",
     "tests.plugins.promises",

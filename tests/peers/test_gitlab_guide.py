@@ -18,10 +18,10 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from rolesanywhere_helper.pki.certificates import LeafRequest, Validity
 from rolesanywhere_helper.pki.keys import KeyKind
+from tests.fakes import gitlab
 from tests.fakes.daemon import Daemon, owned, replace_file
 from tests.fakes.other_user import ALICE
 from tests.fakes.soft_token import PIN, SoftTokens, module
-from tests.peers import test_gitlab_ci as gitlab
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -52,8 +52,6 @@ later:
   variables: {AWS_DEFAULT_REGION: us-east-1}
   script: [./deploy.sh]
 """
-
-gitlab_ci_local, make_project, project = gitlab.gitlab_ci_local, gitlab.make_project, gitlab.project
 
 
 def guide() -> str:
@@ -103,18 +101,23 @@ def daemon(helper: Path, tmp_path: Path, emulated: Emulated) -> Iterator[Daemon]
         yield owner
 
 
-@pytest.mark.parametrize("example", ["agent.yml", "component-agent.yml"])
+@pytest.mark.parametrize(
+    ("example", "jobs"),
+    [("agent.yml", ["deploy"]), ("component-agent.yml", ["deploy"]), ("variables-only.yml", ["old-tool", "old-image"])],
+)
 def test_the_daemon_of_the_guide_has_what_its_pipelines_ask_for(
-    project: gitlab.Project, daemon: Daemon, example: str
+    project: gitlab.Project, daemon: Daemon, example: str, jobs: list[str]
 ) -> None:
-    where = start(daemon)
+    where = {**start(daemon), "AWS_DEFAULT_REGION": gitlab.REGION}
     done = project.run(project.example(example), where)
 
-    project.assert_green(done, "deploy")
+    project.assert_green(done, *jobs)
+    assert list(Path(project.environment["TMPDIR"]).iterdir()) == []
     assert len(project.emulated.create_session_calls()) == 1
     # The negative control: nobody but the daemon gave them.
     daemon.stop()
-    (done.seen / "deploy.environment").unlink()
+    for job in jobs:
+        (done.seen / f"{job}.environment").unlink()
     done = project.run(project.example(example), where)
     assert done.exit_code != 0
     assert "no daemon that has the session answers at" in done.written
@@ -177,7 +180,7 @@ def test_a_projects_token_outlives_the_daemon_and_opens_nothing_else(project: gi
     done = project.run(pipeline, {**variables, "AWS_CONTAINER_AUTHORIZATION_TOKEN": token})
     project.assert_green(done, "deploy")
     assert token in done.secrets()
-    assert project.run(pipeline, variables).exit_code != 0
+    assert project.run(pipeline, {**variables, "AWS_CONTAINER_AUTHORIZATION_TOKEN": "of-another"}).exit_code != 0
 
 
 def test_a_pkcs11_token_behind_the_daemon(

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.fakes.shared_folder import shared_folder
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -62,12 +64,6 @@ def environment_with_every_extra(tmp_path_factory: pytest.TempPathFactory) -> Pa
     [packages] = place.glob("lib/python3*/site-packages")
     (packages / "every-extra.pth").write_text(f"import site; site.addsitedir({libraries!r})\n")
     return place
-
-
-def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return this session's folder: workers have folders of their own in it."""
-    base = tmp_path_factory.getbasetemp()
-    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
 
 
 def _made_once(place: Path, *commands: Sequence[str | Path]) -> Path:
