@@ -107,6 +107,8 @@ def is_of_a_key(line: str) -> bool:
     return line.strip().lower().startswith(KEYS)
 
 
+# The other tests here go through every branch: to count them ten thousand times over would double the time.
+@pytest.mark.no_cover
 @pytest.mark.parametrize("profile", PROFILES)
 def test_two_and_a_half_thousand_files_for_each_of_four_profiles(profile: str) -> None:
     """What botocore sees in the profile is new, everything else is old, and no other byte has moved."""
