@@ -5,19 +5,18 @@ from __future__ import annotations
 import json
 import os
 import re
-import shlex
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-import yaml  # type: ignore[import-untyped] # it comes with awscli, without types
 
 from rolesanywhere_helper.config.environment import Surroundings
 from rolesanywhere_helper.config.serve import load_serve
 from rolesanywhere_helper.errors import ConfigurationError
 from tests.fakes.daemon import Daemon, owned, until
+from tests.fakes.guide_configuration import with_the_emulator
 from tests.fakes.guides import Guide
 
 if TYPE_CHECKING:
@@ -28,10 +27,9 @@ if TYPE_CHECKING:
 GUIDE = Guide.named("on-prem.md")
 HELPER = "/opt/rolesanywhere-helper/bin/rolesanywhere-helper"
 CONFIGURATION = GUIDE.blocks("toml")[0]
-# What needs an engine.
-ONLY_READ = ("docker ", "podman ")
-ONLY_READ_BLOCKS = [block for block in GUIDE.blocks("sh") if block.startswith(ONLY_READ)]
-INTERFACE, SCRIPT = sorted((block for block in GUIDE.blocks("sh") if not block.startswith(ONLY_READ)), reverse=True)
+# Run in tests/peers/test_on_prem_containers.py, and in tests/systemd/test_playbook.py.
+RUN_ELSEWHERE = ("docker ", "podman ", "systemctl ")
+INTERFACE, SCRIPT = sorted((block for block in GUIDE.blocks("sh") if not block.startswith(RUN_ELSEWHERE)), reverse=True)
 # crontab(5): five fields of time, in /etc/cron.d also the user.
 CRON_LINE = re.compile(r"(?:[\d*/,-]+ ){5}(?P<user>\w+) (?P<command>.+)")
 CRON_LINES = [line for line in GUIDE.blocks("crontab")[0].splitlines() if not line.startswith("#")]
@@ -39,13 +37,10 @@ CRON_LINES = [line for line in GUIDE.blocks("crontab")[0].splitlines() if not li
 
 def localised(daemon: Daemon) -> str:
     """Return the document's configuration with the files, ARNs, users and addresses of a test."""
-    told = daemon.emulated.announcement
     text = CONFIGURATION.replace("/etc/ssl/private", str(daemon.folder)).replace("/etc/ssl", str(daemon.folder))
     text = text.replace("/run/rolesanywhere-helper", f"{daemon.folder}/run")
-    for key, name in (("trust-anchor", "trustAnchorArn"), ("profile", "profileArn"), ("role", "roleArn")):
-        text = re.sub(rf'^{key}-arn = ".*"$', f'{key}-arn = "{told[name]}"', text, flags=re.MULTILINE)
     text = re.sub("^allow-users = .*$", f'allow-users = ["{os.geteuid()}"]', text, flags=re.MULTILINE)
-    text = text.replace('identity = "host"\n', f'identity = "host"\nendpoint = "{daemon.emulated.endpoint}"\n')
+    text = with_the_emulator(text, daemon.emulated.announcement)
     return text + '[serve]\ncontainer-listen = ["127.0.0.1:0"]\n'
 
 
@@ -58,6 +53,11 @@ def daemon(helper: Path, tmp_path: Path, emulated: Emulated, peer: Callable[[str
         made.config.parent.mkdir(parents=True, mode=0o700)
         made.config.write_text(localised(made))
         made.config.chmod(0o600)
+        # As systemd gives it one, which users cannot read: what their commands have, the daemon has handed out. In this
+        # test the sessions have one role, and with it one place in a cache.
+        made.cache = tmp_path / "cache"
+        made.cache.mkdir(mode=0o700)
+        made.environment["CACHE_DIRECTORY"] = str(made.cache)
         made.start()
         until(lambda: all(made.from_agent(name).status == 200 for name in ("app", "report")))
         made.key.unlink()  # like the users of a machine, who cannot read it: all comes from the daemon
@@ -90,6 +90,12 @@ def test_the_configurations_load(text: str) -> None:
     assert {each.session for each in settings.containers} == {"app"}
     with pytest.raises(ConfigurationError):
         load_serve({}, Surroundings({}, "/"), lambda _path, _what: text.replace("-file", "-fil").encode(), "/c.toml")
+
+
+def test_nothing_that_is_shell_is_run_by_no_test() -> None:
+    blocks = [block.split(maxsplit=1)[0] for block in GUIDE.blocks("sh") if block not in {INTERFACE, SCRIPT}]
+
+    assert sorted(blocks) == ["docker", "docker", "docker", "podman", "systemctl"]
 
 
 def test_the_parts_fit_together() -> None:
@@ -138,6 +144,7 @@ def test_the_cron_lines_run_with_crons_environment(daemon: Daemon, tmp_path: Pat
     )
     job.chmod(0o755)
     held = daemon.from_agent("report").document["AccessKeyId"]
+    asked = daemon.log.count(f"channel=agent key={held}")
     commands = [found["command"] for line in CRON_LINES if (found := CRON_LINE.fullmatch(line))]
     assert len(commands) == 2
     assert "%" not in "".join(commands), "cron makes lines of it"
@@ -149,6 +156,7 @@ def test_the_cron_lines_run_with_crons_environment(daemon: Daemon, tmp_path: Pat
     assert (daemon.folder / "home" / "update.log").read_text().count("wrote credentials") == 1
     assert done[1].stdout + done[1].stderr == ""
     assert json.loads(done[0].stdout)["AccessKeyId"] == held
+    assert daemon.log.count(f"channel=agent key={held}") > asked
     written = (tmp_path / "home" / ".aws" / "credentials").read_text()
     assert written.startswith("[legacy]\n")
     assert held in written
@@ -156,7 +164,7 @@ def test_the_cron_lines_run_with_crons_environment(daemon: Daemon, tmp_path: Pat
 
 def test_the_script_runs_with_crons_environment(daemon: Daemon) -> None:
     path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
-    more = {"PATH": path, "AWS_ENDPOINT_URL_STS": daemon.emulated.endpoint, "AWS_DEFAULT_REGION": "eu-central-1"}
+    more = {"PATH": path, "AWS_ENDPOINT_URL_STS": daemon.emulated.endpoint}
 
     done = run(daemon, "set -eu\n" + SCRIPT, **more)
 
@@ -171,8 +179,6 @@ def test_without_the_daemon_the_commands_fail(daemon: Daemon) -> None:
     found = CRON_LINE.fullmatch(CRON_LINES[0])
     assert found is not None
     command = found["command"].replace("/usr/local/bin/backup", "/bin/echo ran")
-    for file in daemon.cache.glob("*"):
-        file.unlink()
 
     done = run(daemon, command)
 
@@ -280,51 +286,3 @@ def test_a_container_that_is_not_meant_is_not_served(bridged: Daemon, old: str, 
     bridged.config.write_text(text.replace(old, new))
 
     assert ask_from_a_container(bridged) == ("", met)
-
-
-def syntax_error(script: str) -> str:
-    done = subprocess.run(["/bin/sh", "-n"], input=script, capture_output=True, text=True, check=False)
-    return done.stderr
-
-
-@pytest.mark.parametrize("block", ONLY_READ_BLOCKS, ids=lambda block: str(block).split(" \\")[0])
-def test_what_needs_an_engine_is_at_least_shell(block: str) -> None:
-    assert syntax_error(block) == ""
-    assert syntax_error(block + '"') != ""
-
-
-def test_the_document_says_what_was_only_read() -> None:
-    told = GUIDE.text.partition("**Checked for syntax alone:**")[2]
-
-    for word in {word for block in ONLY_READ_BLOCKS for word in shlex.split(block)[:1]}:
-        assert f"`{word}`" in told
-    assert len(ONLY_READ_BLOCKS) == 4
-
-
-# Ansible
-
-
-def tasks() -> list[dict[str, Any]]:
-    (play,) = yaml.safe_load(GUIDE.blocks("yaml")[0])
-    assert set(play) == {"name", "hosts", "become", "tasks", "handlers"}
-    assert all(set(task) <= {"name", "notify", "changed_when", *MODULES} for task in play["tasks"] + play["handlers"])
-    assert {task["notify"] for task in play["tasks"] if "notify" in task} == {task["name"] for task in play["handlers"]}
-    found = play["tasks"]
-    assert isinstance(found, list)
-    return found
-
-
-MODULES = {f"ansible.builtin.{name}" for name in ("pip", "file", "template", "command", "systemd_service")}
-
-
-def test_the_playbooks_commands_run(daemon: Daemon, tmp_path: Path) -> None:
-    commands = [task["ansible.builtin.command"] for task in tasks() if "ansible.builtin.command" in task]
-    install, wait = commands
-
-    installed = run(daemon, f"{install} --prefix {tmp_path / 'root'}")
-    waited = run(daemon, wait)
-
-    assert installed.returncode == 0, installed.stderr
-    assert (tmp_path / "root/etc/systemd/system/rolesanywhere-helper.service").exists()
-    assert waited.returncode == 0, waited.stderr
-    assert run(daemon, wait.replace("report", "none").replace("2m", "1s")).returncode != 0
