@@ -22,7 +22,7 @@ The rooms of the house, from the ground up (docs/architecture.md draws who may e
 ``doctor``     looking at the whole way, step by step
 ``emulator``   a local Roles Anywhere that verifies like the service
 ``cli``        the command line
-``api``        the library: what ``boto3_session`` and ``credentials`` of this package are
+``api``        the library: what ``boto3_session``, ``aiobotocore_session`` and ``credentials`` of this package are
 =============  ===========================================================================
 """
 
@@ -30,7 +30,7 @@ __version__ = "0.1.0"
 
 # Not listed in __all__, and imported when first asked for: whoever imports this package pays nothing for it. Type
 # checkers find them in __init__.pyi.
-_LIBRARY = frozenset({"Credentials", "boto3_session", "credentials"})
+_LIBRARY = frozenset({"Credentials", "SessionArguments", "aiobotocore_session", "boto3_session", "credentials"})
 
 
 def __getattr__(name: str) -> object:

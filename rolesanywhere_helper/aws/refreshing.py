@@ -13,9 +13,11 @@ from rolesanywhere_helper.aws.client import NO_SHARED_CONFIGURATION
 from rolesanywhere_helper.domain.session import LONGEST_SECONDS
 
 if TYPE_CHECKING:
+    from rolesanywhere_helper.domain.credentials import Credentials
     from rolesanywhere_helper.domain.ports import CredentialSource
 
-_METHOD = "rolesanywhere-helper"
+METHOD = "rolesanywhere-helper"
+"""How botocore calls the way in which credentials were found."""
 
 
 def refreshing_session(source: CredentialSource, region: str) -> boto3.Session:
@@ -28,6 +30,17 @@ def refreshing_session(source: CredentialSource, region: str) -> boto3.Session:
     return boto3.Session(region_name=region, botocore_session=core)
 
 
+def metadata(made: Credentials) -> dict[str, str]:
+    """Return a set as botocore's refreshable credentials take it."""
+    return {
+        "access_key": made.access_key_id,
+        "secret_key": made.secret_access_key,
+        "token": made.session_token,
+        "expiry_time": datetime.fromtimestamp(made.expires_at, UTC).isoformat(),
+        "account_id": made.account_id,
+    }
+
+
 class _Refreshing(DeferredRefreshableCredentials):
     """Credentials that are looked at for every request: when they are renewed is the source's own affair.
 
@@ -37,14 +50,4 @@ class _Refreshing(DeferredRefreshableCredentials):
     _advisory_refresh_timeout = LONGEST_SECONDS
 
     def __init__(self, source: CredentialSource) -> None:
-        def refresh() -> dict[str, str]:
-            made = source.get()
-            return {
-                "access_key": made.access_key_id,
-                "secret_key": made.secret_access_key,
-                "token": made.session_token,
-                "expiry_time": datetime.fromtimestamp(made.expires_at, UTC).isoformat(),
-                "account_id": made.account_id,
-            }
-
-        super().__init__(refresh_using=refresh, method=_METHOD)
+        super().__init__(refresh_using=lambda: metadata(source.get()), method=METHOD)

@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rolesanywhere_helper.config.values import Values
-from rolesanywhere_helper.domain.endpoint import parse_endpoint
+from rolesanywhere_helper.domain import endpoint
 from rolesanywhere_helper.domain.role_hop import role_hop
 from rolesanywhere_helper.errors import UsageError
-from rolesanywhere_helper.frozen import dataclass
+from rolesanywhere_helper.frozen import dataclass, replace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from rolesanywhere_helper.config.values import Value
+    from rolesanywhere_helper.domain.endpoint import Endpoint
     from rolesanywhere_helper.domain.role_hop import RoleHop
 
 OF_THE_LAST_HOP = ("external-id", "session-tags", "transitive-tag-keys")
@@ -24,12 +25,17 @@ OF_A_FIRST_SESSION = ("assume-role-arn", *OF_THE_LAST_HOP)
 
 @dataclass(frozen=True, slots=True)
 class HopDefaults:
-    """Where STS is called unless something is said of it."""
+    """Where STS is called unless a session says something of it.
+
+    ``proxy_for`` returns the URL of the proxy on the way to an endpoint, or None; it is itself None where no proxy is
+    to be used.
+    """
 
     region: str
     sts_endpoint: str | None
     use_fips: bool = False
     use_dualstack: bool = False
+    proxy_for: Callable[[Endpoint], str | None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +54,8 @@ def make_hops(
 
     Raises:
         UsageError: something is said of a role to go on to, and there is none, or it breaks a rule of the service.
+        InvalidParameterError: a proxy is to be used, and the environment names none that can be, or it cannot be told
+            where STS is.
 
     """
     steps = [step for name, own in written for step in _steps(name, Values(own))]
@@ -57,7 +65,7 @@ def make_hops(
         raise UsageError(f"--{next(iter(of_the_last))} is for a role to go on to", "give --assume-role-arn too")
     if steps:
         steps[-1] = _Step(steps[-1].name, steps[-1].role_arn, Values({**steps[-1].own.by_name, **of_the_last}))
-    return tuple(_hop(step, defaults) for step in steps)
+    return tuple(_hop(step, Values(typed).text("sts-endpoint"), defaults) for step in steps)
 
 
 def _steps(name: str | None, own: Values) -> list[_Step]:
@@ -67,10 +75,10 @@ def _steps(name: str | None, own: Values) -> list[_Step]:
     return [*steps, _Step(name, last, own)] if last else steps
 
 
-def _hop(step: _Step, defaults: HopDefaults) -> RoleHop:
+def _hop(step: _Step, typed_endpoint: str | None, defaults: HopDefaults) -> RoleHop:
     own = step.own
-    sts_endpoint = own.text("sts-endpoint") or defaults.sts_endpoint
-    return role_hop(
+    sts_endpoint = typed_endpoint or own.text("sts-endpoint") or defaults.sts_endpoint
+    hop = role_hop(
         role_arn=step.role_arn,
         region=own.text("region") or defaults.region,
         name=step.name,
@@ -79,7 +87,16 @@ def _hop(step: _Step, defaults: HopDefaults) -> RoleHop:
         session_name=own.text("role-session-name"),
         tags=own.properties("session-tags"),
         transitive_tag_keys=own.names("transitive-tag-keys"),
-        sts_endpoint=None if sts_endpoint is None else str(parse_endpoint(sts_endpoint)),
+        sts_endpoint=None if sts_endpoint is None else str(endpoint.parse_endpoint(sts_endpoint)),
         use_fips=defaults.use_fips,
         use_dualstack=defaults.use_dualstack,
     )
+    return hop if defaults.proxy_for is None else replace(hop, proxy=defaults.proxy_for(_where(hop)))
+
+
+def _where(hop: RoleHop) -> Endpoint:
+    """Return the endpoint of STS that is asked: the one that was named, or the one that an AWS client chooses."""
+    if hop.sts_endpoint is not None:
+        return endpoint.parse_endpoint(hop.sts_endpoint)
+    partition = hop.role_arn.partition
+    return endpoint.sts_endpoint(partition, hop.region, use_fips=hop.use_fips, use_dualstack=hop.use_dualstack)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from rolesanywhere_helper.config.environment import Surroundings
     from rolesanywhere_helper.domain.identity_reference import IdentityReference
+    from rolesanywhere_helper.domain.role_hop import RoleHop
     from rolesanywhere_helper.domain.session import SessionSpec
 
     # Returns the content of a file that nobody else could have written, or None if there is none.
@@ -164,7 +165,7 @@ def make_session(  # noqa: PLR0913 - what is written, what is given over it, and
     connection = _connection(values, spec, surroundings, read)
     own = {flag: value for flag, value in written.values.items() if flag in OF_A_FIRST_SESSION}
     steps = ((written.name, own), *written.hops)
-    hops = make_hops(steps, given, _hop_defaults(values, spec, connection, surroundings))
+    hops = make_hops(steps, given, _hop_defaults(values, given, spec, connection, surroundings))
     use_cache = not values.switch("no-cache")
     first_name = written.name if hops else None
     settings = SessionSettings(
@@ -176,7 +177,7 @@ def make_session(  # noqa: PLR0913 - what is written, what is given over it, and
         hops=hops,
         first_name=first_name,
     )
-    return Made(settings, _warnings(connection), _notes(connection))
+    return Made(settings, _warnings(connection), _notes(connection, hops))
 
 
 # Where values come from
@@ -356,16 +357,23 @@ def _spec(values: Values) -> SessionSpec:
 
 
 def _hop_defaults(
-    values: Values, spec: SessionSpec, connection: ConnectionSettings, surroundings: Surroundings
+    values: Values,
+    given: Mapping[str, Value],
+    spec: SessionSpec,
+    connection: ConnectionSettings,
+    surroundings: Surroundings,
 ) -> HopDefaults:
     endpoint = connection.endpoint
     # An emulator on this machine answers for STS too, and nobody else would know what it has issued.
     own = str(endpoint) if endpoint.is_loopback else None
+    # A region that was typed for this very call goes before one that is meant for every AWS program.
+    region = Values(given).text("region") or surroundings.variable("AWS_REGION") or spec.region
     return HopDefaults(
-        surroundings.variable("AWS_REGION") or spec.region,
+        region,
         values.text("sts-endpoint") or own,
         use_fips=values.switch("use-fips-endpoint"),
         use_dualstack=values.switch("use-dualstack-endpoint"),
+        proxy_for=(lambda sts: proxy.proxy_for(sts, surroundings)) if values.switch("with-proxy") else None,
     )
 
 
@@ -395,7 +403,8 @@ def _warnings(connection: ConnectionSettings) -> tuple[str, ...]:
     return (f"the endpoint's TLS certificate is NOT verified (--no-verify-ssl): {danger}",)
 
 
-def _notes(connection: ConnectionSettings) -> tuple[str, ...]:
-    if connection.proxy_shown is None:
-        return ()
-    return (f"CreateSession goes through the proxy {connection.proxy_shown} (--with-proxy)",)
+def _notes(connection: ConnectionSettings, hops: tuple[RoleHop, ...]) -> tuple[str, ...]:
+    calls = [("CreateSession", connection.proxy), *((f"AssumeRole of {hop.role_arn}", hop.proxy) for hop in hops)]
+    return tuple(
+        f"{call} goes through the proxy {proxy.shown(url)} (--with-proxy)" for call, url in calls if url is not None
+    )

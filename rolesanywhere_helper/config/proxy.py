@@ -1,6 +1,7 @@
 """Which proxy the environment names for an endpoint (the convention that curl, Go and requests share).
 
-Asked only with ``--with-proxy``, and for no other request than CreateSession (promise 65).
+Asked only with ``--with-proxy``, for CreateSession and for STS on the way from role to role (promise 65). Each is
+judged by its own host.
 """
 
 from __future__ import annotations
@@ -32,6 +33,12 @@ def proxy_for(endpoint: Endpoint, surroundings: Surroundings) -> str | None:
             exceptions = surroundings.variable(*NO_PROXY_VARIABLES) or ""
             return None if _is_excepted(endpoint, exceptions) else _checked(text, name)
     return None
+
+
+def shown(proxy: str) -> str:
+    """Return a proxy's URL without user and password."""
+    scheme, _, rest = proxy.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}"
 
 
 def _checked(text: str, name: str) -> str:

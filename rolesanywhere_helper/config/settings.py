@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rolesanywhere_helper.config.proxy import shown
 from rolesanywhere_helper.frozen import dataclass, field
 
 if TYPE_CHECKING:
@@ -18,8 +19,9 @@ if TYPE_CHECKING:
 class ConnectionSettings:
     """How CreateSession is reached.
 
-    ``ca_bundle`` is an absolute path, or None for the system's trust store. ``proxy`` is a URL that may hold a
-    password, so ``repr`` leaves it out; :attr:`proxy_shown` is for messages.
+    ``ca_bundle`` is an absolute path, or None for the system's trust store; STS is verified with it too. ``proxy`` is a
+    URL that may hold a password, so ``repr`` leaves it out; :attr:`proxy_shown` is for messages. STS may have another
+    one (:class:`~rolesanywhere_helper.domain.role_hop.RoleHop`).
     """
 
     endpoint: Endpoint
@@ -30,10 +32,7 @@ class ConnectionSettings:
     @property
     def proxy_shown(self) -> str | None:
         """The proxy without user and password."""
-        if self.proxy is None:
-            return None
-        scheme, _, rest = self.proxy.partition("://")
-        return f"{scheme}://{rest.rpartition('@')[2]}"
+        return None if self.proxy is None else shown(self.proxy)
 
 
 @dataclass(frozen=True, slots=True)

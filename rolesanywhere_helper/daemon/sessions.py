@@ -138,6 +138,7 @@ class DaemonSession:
             last_attempt_at=told.last_attempt_at,
             last_success_at=told.last_success_at,
             last_error=None if error is None else (error.code, error.what, error.hint),
+            last_error_of=None if error is None else told.last_error_of,
             certificate_not_before=told.certificate_not_before,
             certificate_not_after=told.certificate_not_after,
             clock_skew_seconds=told.clock_skew_seconds,
@@ -344,7 +345,7 @@ class DaemonSession:
         left = 0.0
         if held is not None:
             left = min(held.credentials.expires_at - moment.now, held.ends_at - moment.boottime)
-        is_new = self._status.failed(error)
+        is_new = self._status.failed(error, answer.error_of)
         self._schedule.failed(moment, error, left, answer.not_before)
         self._unsaved = StoredFailure(moment.now, moment.now + remember_seconds(error), error)
         _attempts_log.log(
@@ -393,6 +394,7 @@ class _Told:
         self.last_attempt_at: float | None = None
         self.last_success_at: float | None = None
         self.last_error: HelperError | None = None
+        self.last_error_of: str | None = None
         self.certificate_not_before: int | None = None
         self.certificate_not_after: int | None = None
         self.clock_skew_seconds: float | None = None
@@ -428,9 +430,9 @@ class _Told:
         self.last_success_at = moment.now
         self.last_error = None
 
-    def failed(self, error: HelperError) -> bool:
+    def failed(self, error: HelperError, error_of: str | None) -> bool:
         """Note a failure, and tell whether it is another one than the last."""
         is_new = self.last_error is None or (self.last_error.code, self.last_error.what) != (error.code, error.what)
         self.failures += 1
-        self.last_error = error
+        self.last_error, self.last_error_of = error, error_of
         return is_new

@@ -1,4 +1,4 @@
-"""Where the service of a partition and region is (botocore's endpoint rules for ``rolesanywhere``)."""
+"""Where the services of a partition and region are (botocore's endpoint rules for ``rolesanywhere`` and ``sts``)."""
 
 from __future__ import annotations
 
@@ -67,20 +67,39 @@ def regional_endpoint(partition: str, region: str, *, use_fips: bool = False, us
             partition is not known.
 
     """
-    if partition not in _PARTITIONS:
-        raise InvalidParameterError(f"no endpoint is known for partition {partition}", "give it with --endpoint")
-    suffix, dualstack_suffix, fips_regions = _PARTITIONS[partition]
+    suffix = _suffix(partition, "--endpoint", use_dualstack=use_dualstack)
+    fips_regions = _PARTITIONS[partition][2]
     if use_fips and region not in fips_regions:
         offered = ", ".join(sorted(fips_regions)) or "none in this partition"
         raise InvalidParameterError(
             f"there is no FIPS endpoint in {region}", f"FIPS endpoints: {offered}; or give one with --endpoint"
         )
-    if use_dualstack:
-        if dualstack_suffix is None:
-            raise InvalidParameterError(f"there is no dual-stack endpoint in partition {partition}")
-        suffix = dualstack_suffix
     service = "rolesanywhere-fips" if use_fips else "rolesanywhere"
     return Endpoint("https", f"{service}.{region}.{suffix}")
+
+
+def sts_endpoint(partition: str, region: str, *, use_fips: bool = False, use_dualstack: bool = False) -> Endpoint:
+    """Name the endpoint of STS that an AWS client chooses by itself.
+
+    Raises:
+        InvalidParameterError: there is no dual-stack endpoint, or the partition is not known.
+
+    """
+    suffix = _suffix(partition, "--sts-endpoint", use_dualstack=use_dualstack)
+    # The usual ones of GovCloud are its FIPS endpoints.
+    has_own = use_fips and (use_dualstack or partition != "aws-us-gov")
+    return Endpoint("https", f"{'sts-fips' if has_own else 'sts'}.{region}.{suffix}")
+
+
+def _suffix(partition: str, option: str, *, use_dualstack: bool) -> str:
+    if partition not in _PARTITIONS:
+        raise InvalidParameterError(f"no endpoint is known for partition {partition}", f"give it with {option}")
+    suffix, dualstack_suffix, _ = _PARTITIONS[partition]
+    if not use_dualstack:
+        return suffix
+    if dualstack_suffix is None:
+        raise InvalidParameterError(f"there is no dual-stack endpoint in partition {partition}")
+    return dualstack_suffix
 
 
 def parse_endpoint(text: str) -> Endpoint:

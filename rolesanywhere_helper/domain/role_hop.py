@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from rolesanywhere_helper.domain.arn import is_region, parse_role_arn
 from rolesanywhere_helper.errors import InvalidParameterError
-from rolesanywhere_helper.frozen import dataclass
+from rolesanywhere_helper.frozen import dataclass, field
 
 if TYPE_CHECKING:
     from rolesanywhere_helper.domain.arn import Arn
@@ -30,6 +30,7 @@ class RoleHop:
 
     ``name`` is the name of its session in the configuration file, if it has one. ``session_name`` is None for the
     default (see :mod:`rolesanywhere_helper.aws.assume_role`). ``sts_endpoint`` is a URL, or None for the region's.
+    ``proxy`` is the URL on the way there, which may hold a password, or None.
     """
 
     role_arn: Arn
@@ -43,10 +44,11 @@ class RoleHop:
     sts_endpoint: str | None = None
     use_fips: bool = False
     use_dualstack: bool = False
+    proxy: str | None = field(default=None, repr=False)
 
     @property
     def asked(self) -> tuple[object, ...]:
-        """Everything that decides what STS answers, which the name of a session does not."""
+        """Everything that decides who is asked for what, which the name of a session does not."""
         tags = (*self.tags, *self.transitive_tag_keys)
         return (
             self.role_arn,
@@ -58,6 +60,7 @@ class RoleHop:
             self.sts_endpoint,
             self.use_fips,
             self.use_dualstack,
+            self.proxy,
         )
 
 

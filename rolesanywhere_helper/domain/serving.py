@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from rolesanywhere_helper.frozen import dataclass, field
+from rolesanywhere_helper.frozen import dataclass, field, replace
 
 if TYPE_CHECKING:
     from rolesanywhere_helper.domain.credentials import Credentials
+
+_ASK_WHO_MAY_KNOW = "ask root, or the daemon's user: its log and 'rolesanywhere-helper status' tell them why"
 
 
 class BootClock(Protocol):
@@ -159,7 +161,8 @@ class Counters(Protocol):
 class SessionStatus:
     """What ``status``, metrics and STATUS= tell of a session; no secret, no account.
 
-    Moments are seconds since the epoch. ``last_error`` is (code, what, hint) of the last attempt if that failed.
+    Moments are seconds since the epoch. ``last_error`` is (code, what, hint) of the last attempt if that failed, and
+    ``last_error_of`` the session it comes from where that is another one, which this one goes on from.
     """
 
     name: str
@@ -175,3 +178,12 @@ class SessionStatus:
     failures: int = 0
     last_mint_seconds: float | None = None
     certificate_not_before: int | None = None
+    last_error_of: str | None = None
+
+    def without_details(self) -> SessionStatus:
+        """Return it without what is the other session's own affair: the text of its error names files and keys."""
+        if self.last_error is None or self.last_error_of is None:
+            return self
+        code, _, _ = self.last_error
+        what = f"session {self.name} goes on from session {self.last_error_of}, which has no credentials ({code})"
+        return replace(self, last_error=(code, what, _ASK_WHO_MAY_KNOW))

@@ -40,8 +40,8 @@ def render(credentials: Credentials) -> bytes:
 class AgentRoute:
     """Every session of the daemon.
 
-    ``status`` returns what a peer may see of it all, as JSON, and ``last_error`` the code, text and hint of a session's
-    last attempt, if that failed.
+    ``status`` returns what a peer may see of it all, as JSON, and ``last_error`` what it may see of a session's last
+    attempt if that failed: code, text and hint.
     """
 
     outlet = "agent"
@@ -50,7 +50,7 @@ class AgentRoute:
         self,
         views: Iterable[SessionView],
         status: Callable[[Peer], bytes],
-        last_error: Callable[[str], tuple[str, str, str] | None],
+        last_error: Callable[[str, Peer], tuple[str, str, str] | None],
         audit: Audit,
     ) -> None:
         self._sessions = {view.name: (view, SetDocument(render)) for view in views}
@@ -81,7 +81,7 @@ class AgentRoute:
             return _refused()
         held = view.current()
         if held is None:
-            return self._no_credentials(view.name)
+            return self._no_credentials(view.name, peer)
         self._audit.granted(view.name, peer, held.credentials.access_key_id)
 
         def still_holds() -> bool:
@@ -89,8 +89,8 @@ class AgentRoute:
 
         return Response(200, document.of(held), JSON, still_holds=still_holds)
 
-    def _no_credentials(self, name: str) -> Response:
-        error, plain = self._last_error(name), no_credentials()
+    def _no_credentials(self, name: str, peer: Peer) -> Response:
+        error, plain = self._last_error(name, peer), no_credentials()
         if error is None:
             return plain
         code, message, hint = error

@@ -79,6 +79,12 @@ _INVALID_SIGNATURE = "invalid signature"
 _ASSUME_ROLE = "unable to assume role for"
 _TAG_MAPPING = "some attributes failed to be mapped into session tags"
 _TOO_LONG = "exceeds the maxsessionduration set for this role"
+# The service's own words are not documented; they cannot do without the parameter's name.
+_PROPERTIES = "instanceproperties"
+_PROPERTIES_HINT = (
+    "say something of this host with --instance-properties KEY=VALUE,KEY=VALUE, for example host=NAME (at most 50, "
+    "keys and values of 1 to 200 characters): the profile requires it (requireInstanceProperties)"
+)
 
 
 # The request
@@ -188,7 +194,7 @@ def _refusal(message: str, skew: float | None) -> RefusedError:
     for beginning, meaning in _REFUSALS:
         if said.startswith(beginning):
             return meaning(_refused_with(message))
-    return RefusedError(_refused_with(message))
+    return RefusedError(_refused_with(message), _PROPERTIES_HINT if _PROPERTIES in said else None)
 
 
 def _denied(said: str) -> type[AssumeRoleDeniedError]:

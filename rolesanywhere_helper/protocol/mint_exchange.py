@@ -48,7 +48,8 @@ class Answer:
 
     ``not_before`` and ``not_after`` are the leaf's, in seconds since the epoch, if it could be read;
     ``clock_skew_seconds`` is how far this machine's clock is ahead of the service's Date, if one answered;
-    ``warnings`` are for the log.
+    ``warnings`` are for the log. ``error_of`` names the session that has failed where it is not the one that was asked
+    for but one that it goes on from: that is the daemon's own knowledge, and no child says it.
     """
 
     credentials: Credentials | None = None
@@ -57,6 +58,7 @@ class Answer:
     not_after: int | None = None
     clock_skew_seconds: float | None = None
     warnings: tuple[str, ...] = ()
+    error_of: str | None = None
 
 
 def frame(document: Mapping[str, Any]) -> bytes:

@@ -28,7 +28,7 @@ def hop_minter(
     def assume(before: Credentials) -> Credentials:
         from rolesanywhere_helper.aws.assume_role import StsConnection, assume_role  # noqa: PLC0415 - imports boto3
 
-        how = StsConnection(verification(connection), connection.proxy, is_guarded=is_guarded)
+        how = StsConnection(verification(connection), hop.proxy, is_guarded=is_guarded)
         return assume_role(hop, before, how, SystemClock().now())
 
     return HopMinter(source=source, assume=assume, target=str(hop.role_arn), deadline_seconds=deadline_seconds)

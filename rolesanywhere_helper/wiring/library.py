@@ -12,6 +12,8 @@ from rolesanywhere_helper.system.clocks import SystemClock, SystemRandomness
 from rolesanywhere_helper.wiring.update import FreshestSource
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from rolesanywhere_helper.config.settings import LoadedSettings
     from rolesanywhere_helper.domain.credentials import Credentials
     from rolesanywhere_helper.domain.ports import Clock, CredentialSource, Randomness
@@ -20,6 +22,13 @@ if TYPE_CHECKING:
 def source_of(loaded: LoadedSettings) -> KeptSource:
     """Join the parts for one session."""
     return KeptSource(FreshestSource(loaded, None), SystemClock(), SystemRandomness())
+
+
+def in_threads(source: CredentialSource) -> Callable[[], Awaitable[Credentials]]:
+    """Return what asks a source in another thread: an event loop must not wait for files, keys or the network."""
+    import asyncio
+
+    return lambda: asyncio.to_thread(source.get)
 
 
 class KeptSource:

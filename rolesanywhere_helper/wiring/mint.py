@@ -43,9 +43,10 @@ _log = logging.getLogger(__name__)
 class Session:
     """One session, ready to be asked for: cached where that is possible."""
 
-    def __init__(self, loaded: LoadedSettings, minter: Minter, cache: _Cache | None) -> None:
+    def __init__(self, loaded: LoadedSettings, minter: Minter, before: _Before | None, cache: _Cache | None) -> None:
         self._loaded = loaded
         self._minter = minter
+        self._before = before
         self._cache = cache
 
     def get(self) -> Credentials:
@@ -64,6 +65,8 @@ class Session:
             HelperError: it failed.
 
         """
+        if self._before is not None:
+            self._before.is_renewed_first = True
         if self._cache is not None:
             self._cache.broker.renew()
 
@@ -89,34 +92,43 @@ class Session:
 
 @contextmanager
 def open_session(
-    loaded: LoadedSettings, arguments: Sequence[str] | None, *, in_gitlab_ci: bool = False, is_final: bool = False
+    loaded: LoadedSettings,
+    arguments: Sequence[str] | None,
+    *,
+    in_gitlab_ci: bool = False,
+    is_final: bool = False,
+    shared: References | None = None,
 ) -> Iterator[Session]:
     """Join the parts of one session.
 
     ``arguments`` is the command line that a renewal in the background runs again: one of ``credential-process``. None
     is for a program of somebody else: it starts no process, and asks nobody at the terminal.
     ``is_final`` is for what cannot be renewed where it goes: a set with less than half of its length left is then used
-    only if no newer one can be had (promise 83).
+    only if no newer one can be had (promise 83). ``shared`` are the references of the session that goes on from this
+    one, whose renewal renews this one too: a descriptor can be read once.
     """
     least_seconds = final_seconds(loaded.settings.duration_seconds) if is_final else 0
-    references = References(os.environ)
+    references = shared or References(os.environ)
     with ExitStack() as opened:
-        minter = _minter(loaded, references, opened, arguments, in_gitlab_ci=in_gitlab_ci)
+        before = _before(loaded, references, opened, arguments, in_gitlab_ci=in_gitlab_ci)
+        minter = _minter(loaded, references, before, arguments, in_gitlab_ci=in_gitlab_ci)
         if loaded.agent_socket is not None and loaded.settings.name is not None:
             role = str(loaded.settings.role_arn)
             minter = _AgentFirst(loaded.agent_socket, loaded.settings.name, role, minter, least_seconds)
         key = key_of(loaded.settings, references) if loaded.settings.use_cache else None
         directory = None if key is None else open_directory(loaded.cache_directory)
         if key is None or directory is None:
-            yield Session(loaded, minter, None)
+            yield Session(loaded, minter, before, None)
             return
         from rolesanywhere_helper.cache.disk import DiskStore  # noqa: PLC0415 - not needed without a cache
 
         opened.enter_context(directory)
-        renew = _renew_nothing if arguments is None else partial(_renew_in_background, directory, key, arguments)
+        renew = _renew_nothing
+        if arguments is not None and shared is None:
+            renew = partial(_renew_in_background, directory, key, arguments)
         store = DiskStore(directory, key, str(loaded.settings.role_arn), SystemClock())
         broker = _broker(store, minter, loaded.settings, renew, least_seconds)
-        yield Session(loaded, minter, _Cache(directory, key, broker))
+        yield Session(loaded, minter, before, _Cache(directory, key, broker))
 
 
 def _renew_in_background(directory: PrivateDirectory, key: str, arguments: Sequence[str]) -> None:
@@ -130,14 +142,13 @@ def _renew_nothing() -> None:
 def _minter(
     loaded: LoadedSettings,
     references: References,
-    opened: ExitStack,
+    before: _Before | None,
     arguments: Sequence[str] | None,
     *,
     in_gitlab_ci: bool,
 ) -> Minter:
     """Return what makes the session: with certificate and key, or going on from another session's role."""
-    source = loaded.settings.source
-    if source is None:
+    if before is None:
         return _LazyMinter(
             loaded.settings,
             references,
@@ -147,9 +158,6 @@ def _minter(
         )
     from rolesanywhere_helper.wiring.hops import hop_minter  # noqa: PLC0415 - only where there is one
 
-    # Each has its own place in the cache; the one before is renewed when the next one is.
-    first = replace(loaded, settings=source, agent_socket=loaded.source_agent_socket)
-    before = opened.enter_context(open_session(first, arguments, in_gitlab_ci=in_gitlab_ci))
     return hop_minter(
         loaded.settings.hops[-1],
         before,
@@ -157,6 +165,43 @@ def _minter(
         MINT_SECONDS - _AROUND_SECONDS,
         is_guarded=arguments is not None,
     )
+
+
+def _before(
+    loaded: LoadedSettings,
+    references: References,
+    opened: ExitStack,
+    arguments: Sequence[str] | None,
+    *,
+    in_gitlab_ci: bool,
+) -> _Before | None:
+    """Open the session that this one goes on from, if it does; each has its own place in the cache."""
+    source = loaded.settings.source
+    if source is None:
+        return None
+    first = replace(loaded, settings=source, agent_socket=loaded.source_agent_socket)
+    session = open_session(first, arguments, in_gitlab_ci=in_gitlab_ci, shared=references)
+    return _Before(opened.enter_context(session))
+
+
+class _Before:
+    """Implements :class:`rolesanywhere_helper.domain.ports.CredentialSource` by the session that is gone on from.
+
+    It is renewed when the next one is, in the same process, and only where that one is really made: nobody needs it
+    where a daemon has the next one.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self.is_renewed_first = False
+
+    def get(self) -> Credentials:
+        if self.is_renewed_first:
+            try:
+                self._session.renew()
+            except HelperError as error:
+                _log.info("the session before could not be renewed: %s", error)
+        return self._session.get()
 
 
 @dataclass(frozen=True, slots=True)

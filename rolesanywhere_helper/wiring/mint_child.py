@@ -9,6 +9,7 @@ from rolesanywhere_helper.config.child_flags import from_flags
 from rolesanywhere_helper.config.files import read_trusted
 from rolesanywhere_helper.domain.identity_reference import scheme_of
 from rolesanywhere_helper.errors import HelperError
+from rolesanywhere_helper.frozen import replace
 from rolesanywhere_helper.mint.child import Learnt, WatchedTransport
 from rolesanywhere_helper.mint.child import answer as answer_with
 from rolesanywhere_helper.protocol.mint_exchange import Answer
@@ -35,8 +36,9 @@ def answer(question: Question) -> Answer:
     learnt = Learnt()
     if question.hop is not None and question.source is not None:
         left = ends_at - SystemClock().monotonic()
-        hop = hop_minter(question.hop, Given(question.source), settings.connection, left)
-        return answer_with(hop.mint, learnt, lambda: None)
+        hop = replace(question.hop, proxy=settings.connection.proxy)  # apart from the hop, as every secret
+        minter = hop_minter(hop, Given(question.source), settings.connection, left)
+        return answer_with(minter.mint, learnt, lambda: None)
     access = open_access(
         os.environ,
         secrets=question.secrets,

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from rolesanywhere_helper.daemon.audit import AuditLog
     from rolesanywhere_helper.daemon.metrics import Metrics
     from rolesanywhere_helper.daemon.sessions import DaemonSession
-    from rolesanywhere_helper.domain.serving import BootClock, Peer
+    from rolesanywhere_helper.domain.serving import BootClock, Peer, SessionStatus
     from rolesanywhere_helper.protocol.http import Route
     from rolesanywhere_helper.system.listeners import PassedSockets
     from rolesanywhere_helper.system.peers import Namespace
@@ -282,7 +282,7 @@ class Outlets:
             agent = AgentRoute(
                 views.values(),
                 lambda peer: self._status(peer, sessions),
-                lambda name: views[name].status().last_error,
+                lambda name, peer: _as_told(views[name], peer, sessions()).last_error,
                 self._audit,
             )
             yield self._unix_plan("agent", settings.agent.socket, agent)
@@ -297,8 +297,13 @@ class Outlets:
             yield self._unix_plan("metrics", settings.metrics_socket, metrics)
 
     def _listeners(self, name: str, listeners: tuple[Listener, ...]) -> tuple[Listener, ...]:
-        """Return the listeners, of which one is enough where systemd passed the sockets."""
-        return listeners[:1] if name in self._passed.by_name else listeners
+        """Return the listeners, of which one is enough where systemd passed the sockets.
+
+        It is one that has networks, if any has: at a loopback address they have no say, at the others they are needed.
+        """
+        if name not in self._passed.by_name:
+            return listeners
+        return (next((each for each in listeners if each.allow_from), listeners[0]),)
 
     def _tcp_plan(self, name: str, listener: Listener, route: Route) -> _Plan:
         rules = EdgeRules(
@@ -333,7 +338,7 @@ class Outlets:
 
     def _status(self, peer: Peer, sessions: Callable[[], Sequence[DaemonSession]]) -> bytes:
         """Render what a peer may know: of the sessions that it may have."""
-        shown = [session.status() for session in sessions() if session.policy.allows(peer)]
+        shown = [_as_told(session, peer, sessions()) for session in sessions() if session.policy.allows(peer)]
         return render_status(DaemonStatus(__version__, tuple(shown), self._addresses))
 
     def _tell_of_blindness(self) -> None:
@@ -372,6 +377,13 @@ class Outlets:
         task = asyncio.ensure_future(edge.drain(_DRAIN_SECONDS))
         self._draining.add(task)
         task.add_done_callback(self._draining.discard)
+
+
+def _as_told(session: DaemonSession, peer: Peer, sessions: Sequence[DaemonSession]) -> SessionStatus:
+    """Return what a peer is told of a session that it may have: no more of another one than it may know of that."""
+    status = session.status()
+    may_know = any(each.name == status.last_error_of and each.policy.allows(peer) for each in sessions)
+    return status if may_know else status.without_details()
 
 
 def _url(listening: socket.socket) -> str:

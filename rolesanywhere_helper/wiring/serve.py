@@ -27,7 +27,7 @@ from rolesanywhere_helper.daemon.sessions import DaemonSession, OpenedStore
 from rolesanywhere_helper.daemon.watcher import FileToWatch, Watcher
 from rolesanywhere_helper.domain.identity_reference import scheme_of
 from rolesanywhere_helper.domain.refresh_policy import start_jitter
-from rolesanywhere_helper.errors import ConfigurationError, HelperError, MintChildError, from_code
+from rolesanywhere_helper.errors import ConfigurationError, MintChildError, from_code
 from rolesanywhere_helper.frozen import dataclass, field
 from rolesanywhere_helper.protocol.mint_exchange import Answer, Question
 from rolesanywhere_helper.system.boot_clock import SystemBootClock, boot_id
@@ -369,8 +369,8 @@ class Daemon:
         held = source.current()
         if held is None or held.credentials.expires_at - time.time() < _LAST_SECONDS:
             self._dependents.setdefault(source.name, set()).add(name)
-            return Answer(error=_no_source(source, name))
-        way = {key: secret for key, secret in question.secrets.items() if key == PROXY}
+            return _no_source(source, name)
+        way = {} if hop.proxy is None else {PROXY: hop.proxy}
         return await self._children.mint(
             Question(question.session, way, question.in_gitlab_ci, hop=hop, source=held.credentials)
         )
@@ -515,11 +515,16 @@ class _StoreClock:
         raise NotImplementedError
 
 
-def _no_source(source: DaemonSession, name: str) -> HelperError:
-    """Say why a session cannot go on from the one before it."""
-    told = source.status().last_error
-    code, what, hint = told or ("mint-child", "it has no credentials yet", "see 'rolesanywhere-helper status'")
-    return from_code(code, f"session {name} goes on from session {source.name}, which has no credentials: {what}", hint)
+def _no_source(source: DaemonSession, name: str) -> Answer:
+    """Say why a session cannot go on from the one before it, and which one has failed."""
+    told = source.status()
+    code, what, hint = told.last_error or (
+        MintChildError.code,
+        "it has no credentials yet",
+        "see 'rolesanywhere-helper status'",
+    )
+    why = f"session {name} goes on from session {source.name}, which has no credentials: {what}"
+    return Answer(error=from_code(code, why, hint), error_of=told.last_error_of or source.name)
 
 
 def _wants_an_attempt(session: DaemonSession) -> bool:

@@ -10,6 +10,7 @@ from tests.architecture.source import Module, imports, package_modules, parse
 
 # The rooms that may import a library at all, inside a function too. They load it when they are loaded.
 HOMES = {
+    "aiobotocore": {"aws"},
     "aiohttp": {"emulator"},
     "argparse": {"cli"},
     "asyncio": {"emulator", "daemon", "vend", "wiring"},

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.fakes.daemon import OUTLETS, ROLE, ROLES, TOKEN_HEADER, TTL_HEADER, Daemon, imds_token, owned, until
+from tests.fakes.daemon import OUTLETS, ROLE, ROLES, TOKEN_HEADER, TTL_HEADER, Daemon, fetch, imds_token, owned, until
 from tests.fakes.other_user import ALICE, User, running_as
 
 if TYPE_CHECKING:
@@ -74,6 +74,18 @@ def statuses(daemon: Daemon, user: User = ALICE) -> dict[str, int]:
     }
     with running_as(user, ASK, json.dumps(list(asked.values())), imports="import json\n") as child:
         return {name: int(child.hear()) for name in asked}
+
+
+# Asks the agent's socket for each path, and says the answers, each on one line.
+READ = """
+import json
+for path in arguments[1:]:
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(10)
+        connection.connect(arguments[0])
+        connection.sendall(f"GET {path} HTTP/1.1\\r\\nHost: localhost\\r\\nConnection: close\\r\\n\\r\\n".encode())
+        say(json.dumps(connection.makefile().read()))
+"""
 
 
 def head(line: str, field: str) -> str:
@@ -219,3 +231,35 @@ def daemon_connections(daemon: Daemon, outlet: str) -> int:
     line = f'rolesanywhere_helper_open_connections{{outlet="{outlet}"}} '
     [found] = [text for text in daemon.metrics().splitlines() if text.startswith(line)]
     return int(found.removeprefix(line))
+
+
+CHAIN = """
+[session.customer]
+source = "default"
+assume-role-arn = "arn:aws:iam::444455556666:role/Customer"
+allow-users = ["{alice}"]
+[session.further]
+source = "customer"
+assume-role-arn = "arn:aws:iam::777788889999:role/Further"
+allow-users = ["{alice}"]
+"""
+
+
+def test_who_may_have_a_chained_session_is_not_told_the_files_of_the_one_before_it(daemon: Daemon) -> None:
+    daemon.config.write_text(daemon.config.read_text() + CHAIN.replace("{alice}", str(ALICE.uid)))
+    daemon.key.unlink()
+    daemon.start(wait=False)
+    daemon.await_listening()
+    until(lambda: daemon.error_code("further") is not None, what=daemon.log)
+    agent, paths = str(daemon.folder / "open" / "agent.sock"), ("/v1/sessions/further", "/v1/status")
+
+    with running_as(ALICE, READ, agent, *paths, imports="import json\n") as child:
+        told = [json.loads(child.hear()) for _ in paths]
+    by_root = [fetch(agent, path).body.decode() for path in paths]
+
+    for text in told:
+        assert "session further goes on from session default, which has no credentials (unreadable-key)" in text
+        assert str(daemon.folder / "host.key") not in text
+    for text in by_root:
+        assert str(daemon.folder / "host.key") in text, "the negative control"
+    assert str(daemon.key) in daemon.log

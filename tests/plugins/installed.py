@@ -47,20 +47,22 @@ def environment_with_every_extra(tmp_path_factory: pytest.TempPathFactory) -> Pa
 
     The tests' own has the package as a checkout, which starts in another way (docs/adr/0002-the-fast-path.md).
     """
-    place = shared_folder(tmp_path_factory) / "environment-with-every-extra"
-    libraries = sysconfig.get_path("purelib")
-    pip: list[str | Path] = [
-        sys.executable,
-        "-m",
-        "pip",
-        "--python",
-        place / "bin" / "python",
-        "install",
-        "--quiet",
-        "--no-deps",
-        CHECKOUT,
-    ]
-    _made_once(place, [sys.executable, "-m", "venv", "--without-pip", place], pip)
+    return _beside_the_tests_own(shared_folder(tmp_path_factory) / "environment-with-every-extra")
+
+
+@pytest.fixture(scope="session")
+def environment_with_aiobotocore(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return one with aiobotocore and s3fs too, which want a botocore of their own."""
+    place = shared_folder(tmp_path_factory) / "environment-with-aiobotocore"
+    return _beside_the_tests_own(place, ["aiobotocore[boto3]", "s3fs"])
+
+
+def _beside_the_tests_own(place: Path, *besides: Sequence[str]) -> Path:
+    """Make an environment with the wheel, and ``besides``; what it has not is found among the tests' own libraries."""
+    python, libraries = place / "bin" / "python", sysconfig.get_path("purelib")
+    pip: list[str | Path] = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet"]
+    create: list[str | Path] = [sys.executable, "-m", "venv", "--without-pip", place]
+    _made_once(place, create, [*pip, "--no-deps", CHECKOUT], *([*pip, *each] for each in besides))
     [packages] = place.glob("lib/python3*/site-packages")
     (packages / "every-extra.pth").write_text(f"import site; site.addsitedir({libraries!r})\n")
     return place
