@@ -1,7 +1,8 @@
 """The container endpoint, as ECS and EKS agents offer it: one path and one token for each session.
 
 SDKs send what ``AWS_CONTAINER_AUTHORIZATION_TOKEN`` or the token file holds, verbatim, as ``Authorization`` (AWS SDKs
-and tools reference guide, "Container credential provider").
+and tools reference guide, "Container credential provider"). What is refused is said in JSON, as those agents do:
+``{"code": …, "message": …}``. The SDK for Go reads nothing else: of a text it says only that it is no JSON.
 """
 
 from __future__ import annotations
@@ -85,6 +86,10 @@ class ContainerRoute:
 
     def answer(self, request: Request) -> Response:
         """Answer one request from memory."""
+        response = self._answer(request)
+        return response if response.refusal is None else _in_json(response)
+
+    def _answer(self, request: Request) -> Response:
         endpoint, document = self._endpoints.get(resource(request.path), (None, None))
         if endpoint is None or document is None:
             return not_found()
@@ -113,6 +118,11 @@ class ContainerRoute:
             return view.current() is held and view.policy is policy and endpoint.tokens() is tokens
 
         return Response(200, document.of(held), JSON, still_holds=still_holds)
+
+
+def _in_json(refusal: Response) -> Response:
+    body = json.dumps({"code": refusal.refusal, "message": refusal.body.decode()}).encode()
+    return Response(refusal.status, body, JSON, refusal.headers, refusal.refusal)
 
 
 def _may_have(view: SessionView, peer: Peer) -> bool:

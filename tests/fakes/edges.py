@@ -191,3 +191,10 @@ def running_edge(rules: EdgeRules | None = None) -> Iterator[RunningEdge]:
     """Run an edge with everything made up."""
     with RunningEdge(rules or EdgeRules()) as edge:
         yield edge
+
+
+def own_address() -> str:
+    """Return an address of this machine that is not loopback; nothing is sent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect(("192.0.2.1", 9))
+        return str(probe.getsockname()[0])

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from email.utils import formatdate
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,6 +34,7 @@ from tests.fakes.daemon import (
     owned,
     until,
 )
+from tests.fakes.edges import own_address
 from tests.plugins.emulated import Emulated
 
 if TYPE_CHECKING:
@@ -404,6 +406,25 @@ def test_sockets_that_were_passed_are_used_and_not_opened(daemon: Daemon) -> Non
             waiting.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
             daemon.start(prefix=prefix, pass_fds=(passed.fileno(),))
             assert waiting.recv(1000).startswith(b"HTTP/1.1 404 ")
+
+
+@pytest.mark.promise(16, 79)
+@pytest.mark.parametrize("allowed", [True, False])
+def test_a_passed_socket_has_the_networks_of_its_endpoint(daemon: Daemon, allowed: bool) -> None:  # noqa: FBT001 - a parameter of pytest's
+    """An address that is not loopback, beside one that is: the networks stand for the first."""
+    address = own_address()
+    listen = f'listen = ["127.0.0.1:0", "{address}:0"]\nallow-from = ["{address if allowed else "192.0.2.1"}"]'
+    loud = "serve-imds-to-the-network = true"
+    daemon.configure(outlets=OUTLETS.replace('\nlisten = ["127.0.0.1:0"]', f"\n{listen}\n{loud}"))
+    with socket.create_server((address, 0)) as passed:
+        daemon.start(
+            prefix=(sys.executable, "-c", PASS_ON, str(passed.fileno()), "imds-main"), pass_fds=(passed.fileno(),)
+        )
+        assert daemon.imds == f"http://{address}:{passed.getsockname()[1]}"
+        with socket.create_connection(passed.getsockname(), 20) as asking:
+            asking.sendall(f"GET / HTTP/1.1\r\nHost: {address}\r\n\r\n".encode())
+            with suppress(ConnectionResetError):
+                assert asking.recv(1000).startswith(b"HTTP/1.1 404 ") is allowed
 
 
 @pytest.mark.promise(28)

@@ -24,7 +24,7 @@ from rolesanywhere_helper.domain.serving import AccessPolicy, Peer
 from rolesanywhere_helper.protocol.http import Response
 from rolesanywhere_helper.vend.http.rules import Capacity, EdgeLimits, EdgeRules
 from tests.fakes.daemon import until
-from tests.fakes.edges import PATIENCE_SECONDS, QUICK, ROLE_PATH, Client, RunningEdge, running_edge
+from tests.fakes.edges import PATIENCE_SECONDS, QUICK, ROLE_PATH, Client, RunningEdge, own_address, running_edge
 from tests.fakes.serving import ALLOWED_UID, STRANGER, UNKNOWN, new_set
 from tests.fakes.sessions import SECRET
 
@@ -592,13 +592,6 @@ def test_a_peer_that_goes_while_it_is_looked_at_breaks_nothing() -> None:
             assert client.is_closed()
         edge.peer = Peer("tcp", 0)
         assert edge.exchange(TOKEN_PUT + "\r\n").status == 200
-
-
-def own_address() -> str:
-    """Return an address of this machine that is not loopback; nothing is sent."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.connect(("192.0.2.1", 9))
-        return str(probe.getsockname()[0])
 
 
 @pytest.mark.promise(16)

@@ -25,6 +25,11 @@ client = boto3.Session(profile_name="anywhere").client("sts", endpoint_url=sys.a
 told = client.get_caller_identity()
 print(json.dumps({key: told[key] for key in ("Account", "Arn")}))
 """
+RUBY = """
+require "aws-sdk-core"
+told = Aws::STS::Client.new(profile: "anywhere", endpoint: ARGV[0], region: "us-east-1").get_caller_identity
+puts JSON.generate({Account: told.account, Arn: told.arn})
+"""
 INDEPENDENT_CLIENT = """
 import json, sys
 from iam_rolesanywhere_session import IAMRolesAnywhereSession
@@ -45,6 +50,7 @@ class Machine:
 
     environment: dict[str, str]
     home: Path
+    peer: Callable[[str], Path]
 
     def configure(self, *command: str | Path) -> None:
         folder = self.home / ".aws"
@@ -58,8 +64,9 @@ class Machine:
 
 
 @pytest.fixture
-def machine(clean_environment: dict[str, str]) -> Machine:
-    return Machine({**clean_environment, "AWS_EC2_METADATA_DISABLED": "true"}, Path(clean_environment["HOME"]))
+def machine(clean_environment: dict[str, str], peer: Callable[[str], Path]) -> Machine:
+    environment = {**clean_environment, "AWS_EC2_METADATA_DISABLED": "true"}
+    return Machine(environment, Path(clean_environment["HOME"]), peer)
 
 
 def aws_cli(machine: Machine, emulated: Emulated) -> subprocess.CompletedProcess[str]:
@@ -72,7 +79,11 @@ def boto3(machine: Machine, emulated: Emulated) -> subprocess.CompletedProcess[s
     return machine.run(sys.executable, "-W", "ignore", "-c", IDENTITY, emulated.endpoint)
 
 
-@pytest.mark.parametrize("call", [aws_cli, boto3])
+def ruby(machine: Machine, emulated: Emulated) -> subprocess.CompletedProcess[str]:
+    return machine.run(machine.peer("ruby-aws-sdk-core"), "-e", RUBY, emulated.endpoint)
+
+
+@pytest.mark.parametrize("call", [aws_cli, boto3, ruby])
 def test_a_client_knows_who_it_is(
     machine: Machine, emulated: Emulated, helper: Path, call: Callable[..., object]
 ) -> None:
@@ -85,7 +96,7 @@ def test_a_client_knows_who_it_is(
     assert [seen["operation"] for seen in emulated.emulator.requests()] == ["CreateSession", "GetCallerIdentity"]
 
 
-@pytest.mark.parametrize("call", [aws_cli, boto3])
+@pytest.mark.parametrize("call", [aws_cli, boto3, ruby])
 def test_the_negative_control_a_certificate_of_another_ca(
     machine: Machine, emulated: Emulated, helper: Path, tmp_path: Path, call: Callable[..., object]
 ) -> None:

@@ -41,6 +41,56 @@ store = Minio(url.removeprefix("http://"), secure=False, region=os.environ["AWS_
 assert [found.object_name for found in store.list_objects(bucket)] == [key]
 print(store.get_object(bucket, key).read().decode())
 """
+# The object store of Rust's data tools (Polars, delta-rs, DataFusion): providers of its own.
+OBSTORE = """
+import sys
+from obstore.store import S3Store
+url, bucket, key = sys.argv[1:]
+store = S3Store(bucket, endpoint=url, client_options={"allow_http": True}, retry_config={"max_retries": 0})
+assert [found["path"] for batch in store.list() for found in batch] == [key]
+print(bytes(store.get(key).bytes()).decode())
+"""
+# The C runtime, which the newer SDKs are made of: the one that Debian's AWS CLI brings.
+CRT = """
+import io, os, urllib.parse, urllib.request
+from awscrt import auth
+from awscrt.http import HttpHeaders, HttpRequest
+from awscrt.io import ClientBootstrap, DefaultHostResolver, EventLoopGroup
+url, body = os.environ["AWS_ENDPOINT_URL_STS"], b"Action=GetCallerIdentity&Version=2011-06-15"
+fields = {"host": urllib.parse.urlsplit(url).netloc, "content-type": "application/x-www-form-urlencoded"}
+loops = EventLoopGroup(1)
+signing = auth.AwsSigningConfig(
+    algorithm=auth.AwsSigningAlgorithm.V4, signature_type=auth.AwsSignatureType.HTTP_REQUEST_HEADERS,
+    credentials_provider=auth.AwsCredentialsProvider.new_default_chain(
+        ClientBootstrap(loops, DefaultHostResolver(loops))
+    ),
+    region=os.environ["AWS_REGION"], service="sts",
+)
+request = HttpRequest("POST", "/", HttpHeaders(list(fields.items())), io.BytesIO(body))
+signed = dict(auth.aws_sign_request(request, signing).result(20).headers)
+told = urllib.request.urlopen(urllib.request.Request(url, body, signed)).read().decode()
+print(told.partition("<Arn>")[2].partition("</Arn>")[0])
+"""
+# A shell script without any SDK. Secrets go in by standard input: everybody reads a command line.
+CURL = r"""
+set -eu
+ask() { curl --silent --show-error --fail "$@"; }
+endpoint=${AWS_EC2_METADATA_SERVICE_ENDPOINT:-}
+if [ -n "$endpoint" ]; then
+    token=$(ask --request PUT --header 'X-aws-ec2-metadata-token-ttl-seconds: 60' "$endpoint/latest/api/token")
+    roles=$endpoint/latest/meta-data/iam/security-credentials
+    role=$(ask --header "X-aws-ec2-metadata-token: $token" "$roles/")
+    told=$(ask --header "X-aws-ec2-metadata-token: $token" "$roles/$role")
+else
+    token=$(cat "$AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE")
+    told=$(ask --header "Authorization: $token" "$AWS_CONTAINER_CREDENTIALS_FULL_URI")
+fi
+value() { printf '%s' "$told" | sed -n 's/^ "'"$1"'": "\(.*\)",\{0,1\}$/\1/p'; }
+printf 'user = "%s:%s"\nheader = "X-Amz-Security-Token: %s"\n' \
+    "$(value AccessKeyId)" "$(value SecretAccessKey)" "$(value Token)" |
+    ask --config - --aws-sigv4 "aws:amz:$AWS_REGION:sts" --data 'Action=GetCallerIdentity&Version=2011-06-15' \
+        "$AWS_ENDPOINT_URL_STS" | sed 's/.*<Arn>\(.*\)<.Arn>.*/\1/'
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +120,7 @@ class Client:
 
     ``command`` makes a call as whoever it is, and prints its ARN (``sts``) or what the object holds. ``glues``: it puts
     paths to an endpoint without a slash between. ``knows_token_file``: its version knows that variable, and not only
-    the one with the token itself.
+    the one with the token itself. ``imds_variable`` tells it where IMDS is; None if it always asks 169.254.169.254.
     """
 
     name: str
@@ -78,13 +128,15 @@ class Client:
     calls_sts: bool = False
     glues: bool = False
     knows_token_file: bool = True
+    imds_variable: str | None = "AWS_EC2_METADATA_SERVICE_ENDPOINT"
 
     def __str__(self) -> str:
         return self.name
 
     def by_imds(self, scene: Scene, endpoint: str = "main") -> subprocess.CompletedProcess[str]:
+        assert self.imds_variable is not None
         url = scene.served.imds(endpoint) + ("/" if self.glues else "")
-        return self._run(scene, {"AWS_EC2_METADATA_SERVICE_ENDPOINT": url})
+        return self._run(scene, {self.imds_variable: url})
 
     def by_container(self, scene: Scene, token: Path) -> subprocess.CompletedProcess[str]:
         variable = "AWS_CONTAINER_AUTHORIZATION_TOKEN"
@@ -126,6 +178,14 @@ def rclone(scene: Scene) -> list[str | Path]:
     return [scene.peer("rclone"), "cat", "--retries=1", "--low-level-retries=1", remote]
 
 
+def curl(scene: Scene) -> list[str | Path]:
+    return [scene.peer("dash"), "-c", CURL]
+
+
+def crt(scene: Scene) -> list[str | Path]:
+    return [scene.peer("python3-awscrt"), "-c", CRT]
+
+
 def with_python(script: str) -> Callable[[Scene], list[str | Path]]:
     return lambda scene: [sys.executable, "-W", "ignore", "-c", script, scene.s3.url, BUCKET, KEY]
 
@@ -142,7 +202,11 @@ CLIENTS = [
     Client("pyarrow", with_python(PYARROW)),
     PATIENT,
     Client("rclone", rclone, knows_token_file=False),
+    Client("obstore", with_python(OBSTORE), imds_variable="AWS_METADATA_ENDPOINT"),
+    Client("crt", crt, calls_sts=True, knows_token_file=False, imds_variable=None),
+    Client("curl", curl, calls_sts=True),
 ]
+ASK_IMDS = [client for client in CLIENTS if client.imds_variable is not None]
 
 
 @pytest.fixture(scope="session")
@@ -181,7 +245,7 @@ def assert_accepted(scene: Scene, client: Client, done: subprocess.CompletedProc
     assert [seen.refusal for seen in scene.s3.seen if seen.refusal] == []
 
 
-@pytest.mark.parametrize("client", CLIENTS, ids=str)
+@pytest.mark.parametrize("client", ASK_IMDS, ids=str)
 def test_a_client_is_known_through_imds(scene: Scene, client: Client) -> None:
     before = scene.served.answers("imds", 200)
     assert_accepted(scene, client, client.by_imds(scene))
@@ -208,7 +272,7 @@ def test_a_client_is_known_under_exec_whatever_the_users_own_profile_says(
 
 
 @pytest.mark.promise(68)
-@pytest.mark.parametrize("client", [client for client in CLIENTS if client is not PATIENT], ids=str)
+@pytest.mark.parametrize("client", [client for client in ASK_IMDS if client is not PATIENT], ids=str)
 def test_the_negative_control_a_session_without_credentials(scene: Scene, client: Client) -> None:
     before = scene.served.answers("imds", 503)
     done = client.by_imds(scene, "nobody")

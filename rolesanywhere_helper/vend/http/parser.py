@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import httptools
 
 from rolesanywhere_helper.protocol.http_rules import Head
+
+# What may stand around a field's value is no part of it (RFC 9110, 5.5): llhttp takes away what stands before it.
+_OPTIONAL_WHITESPACE: Final = b" \t"
+# Taken to the letter: padding is left where its reader sees and refuses it.
+_TO_THE_LETTER: Final = frozenset({"x-aws-ec2-metadata-token-ttl-seconds"})
 
 
 class _Parts:
@@ -19,7 +26,9 @@ class _Parts:
         self.target += target
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self.fields.append((name.decode("ascii").lower(), value.decode("latin-1")))
+        key = name.decode("ascii").lower()
+        told = value if key in _TO_THE_LETTER else value.rstrip(_OPTIONAL_WHITESPACE)
+        self.fields.append((key, told.decode("latin-1")))
 
     def on_headers_complete(self) -> None:
         self.is_complete = True

@@ -90,6 +90,16 @@ def test_a_wrong_method_is_told_the_right_one(endpoints: Endpoints) -> None:
     assert (answer.status, answer.headers) == (405, (("Allow", "GET"),))
 
 
+def test_a_refusal_is_said_in_json(endpoints: Endpoints) -> None:
+    """The SDK for Go prints code and message; of anything else it says only that it is no JSON."""
+    answer = endpoints.get(token="wrong")
+    message = "the Authorization header must be the endpoint's token"
+    assert (answer.status, answer.content_type, answer.refusal) == (401, "application/json", "token")
+    assert json.loads(answer.body) == {"code": "token", "message": message}
+    assert json.loads(endpoints.get("/nobody").body) == {"code": "path", "message": "not found"}
+    assert "code" not in json.loads(endpoints.get().body)
+
+
 @pytest.mark.promise(26, 27)
 @pytest.mark.parametrize("peer", [STRANGER, UNKNOWN])
 def test_a_token_alone_does_not_make_up_for_a_user_who_is_not_allowed(endpoints: Endpoints, peer: Peer) -> None:

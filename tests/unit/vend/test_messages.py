@@ -47,6 +47,14 @@ def test_fields_come_out_as_they_went_in(fields: list[tuple[bytes, bytes]]) -> N
     assert head.fields == tuple((name.decode().lower(), value.decode()) for name, value in plain)
 
 
+def test_padding_is_no_part_of_a_value_but_of_a_ttl() -> None:
+    """Who turns the line end of a token file into a space is understood; a TTL is taken to the letter."""
+    head = parse(b"GET / HTTP/1.1\r\nAuthorization:\t a b \t \r\nX-Aws-Ec2-Metadata-Token-Ttl-Seconds: 60 \r\n\r\n")
+
+    assert head is not None
+    assert head.fields == (("authorization", "a b"), ("x-aws-ec2-metadata-token-ttl-seconds", "60 "))
+
+
 @pytest.mark.promise(18)
 def test_an_answer_tells_its_length_and_is_not_stored() -> None:
     answer = render(Response(405, b"no", headers=(("Allow", "GET"),)), closes=True)
