@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import uuid
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -11,6 +12,9 @@ from xml.sax.saxutils import escape
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+# What XML 1.0 cannot hold, not even escaped, and a refusal may repeat.
+_NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_FIRST_OF_SERVER = 500
 STS_NAMESPACE = "https://sts.amazonaws.com/doc/2011-06-15/"
 
 
@@ -86,7 +90,8 @@ def xml_answer(action: str, result: Mapping[str, object] | None, namespace: str 
 
 def xml_refusal(refusal: Refusal, namespace: str = STS_NAMESPACE) -> Answer:
     """Put a refusal in the query protocol's form."""
-    error = _elements({"Type": "Sender", "Code": refusal.kind, "Message": refusal.message})
+    whose = "Receiver" if refusal.status >= _FIRST_OF_SERVER else "Sender"
+    error = _elements({"Type": whose, "Code": refusal.kind, "Message": refusal.message})
     text = (
         f'<ErrorResponse xmlns="{namespace}"><Error>{error}</Error>'
         f"<RequestId>{uuid.uuid4()}</RequestId></ErrorResponse>"
@@ -103,4 +108,5 @@ def _element(value: object) -> str:
         return _elements(value)
     if isinstance(value, list | tuple):
         return "".join(f"<member>{_element(one)}</member>" for one in value)
-    return escape(str(value).lower() if isinstance(value, bool) else str(value))
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    return escape(_NOT_XML.sub("\N{REPLACEMENT CHARACTER}", text))

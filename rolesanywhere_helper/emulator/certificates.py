@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 LONGEST_CHAIN = 5
+_PRIVATE_KEY = re.compile(rb"BEGIN[ A-Z0-9]*PRIVATE KEY", re.IGNORECASE)
 _WEAK = (hashes.MD5, hashes.SHA1, hashes.SHA224)
 
 # What the library raises for certificates that it parses and then cannot read.
@@ -96,6 +98,17 @@ def require_ca(certificate: x509.Certificate) -> None:
     """
     if not _is_ca(certificate) or is_weak(certificate):
         raise invalid(INCORRECT_CA)
+
+
+def require_no_private_key(data: bytes) -> None:
+    """Require data to be without a private key, before anything keeps it. The refusal does not repeat the data.
+
+    Raises:
+        Refusal: ValidationException; there is a PEM block of a private key in it.
+
+    """
+    if _PRIVATE_KEY.search(data):
+        raise invalid("A private key is in the data. It was not stored; only certificates and CRLs are taken")
 
 
 def bundle_of(pem: str) -> list[x509.Certificate]:

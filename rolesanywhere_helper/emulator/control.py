@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 PREFIX = "/_emulator/"
 _KNOWN = "faults (POST, DELETE), requests (GET, DELETE), knobs (GET, POST), private-authorities (POST), reset (POST)"
-_LARGEST = 1e9
 _HOST = re.compile(r"(?:\[(?P<six>[0-9a-fA-F:.]+)\]|(?P<name>[^:\[\]]+))(?::\d{1,5})?", re.ASCII)
 
 
@@ -34,6 +33,9 @@ def answer(arrival: Arrival, service: Service) -> Answer:
         return _answer(arrival, service)
     except Refusal as refusal:
         return json_refusal(refusal)
+    except OSError as error:
+        message = f"the accounts could not be written: {error.strerror}"
+        return json_refusal(Refusal("ServiceUnavailableException", message, 503))
 
 
 def is_loopback(host: str) -> bool:
@@ -57,10 +59,10 @@ def _answer(arrival: Arrival, service: Service) -> Answer:
         case ("DELETE", "faults"):
             service.faults.clear()
         case ("GET", "knobs"):
-            return json_answer(200, _knobs(service))
+            return json_answer(200, service.knobs.document())
         case ("POST", "knobs"):
             _turn(arrival, service)
-            return json_answer(200, _knobs(service))
+            return json_answer(200, service.knobs.document())
         case ("POST", "private-authorities"):
             _register_authority(arrival, service)
         case ("POST", "reset"):
@@ -77,29 +79,13 @@ def _add_fault(arrival: Arrival, service: Service) -> None:
         raise invalid(str(error)) from None
 
 
-def _knobs(service: Service) -> dict[str, object]:
-    return {
-        "lenient": service.lenient,
-        "quotaPerSecond": service.throttle.per_second,
-        "clockOffsetSeconds": service.clock_offset_seconds,
-    }
-
-
 def _turn(arrival: Arrival, service: Service) -> None:
     """Set the knobs that are given, or none of them if one makes no sense."""
     given = _object(arrival)
-    unknown = sorted(set(given) - set(_knobs(service)))
-    if unknown or not given:
-        raise invalid(f"known knobs: {', '.join(_knobs(service))}")
-    lenient, quota = given.get("lenient", service.lenient), given.get("quotaPerSecond", service.throttle.per_second)
-    offset = given.get("clockOffsetSeconds", service.clock_offset_seconds)
-    if not isinstance(lenient, bool) or not (quota is None or (_is_number(quota) and quota > 0)):
-        raise invalid("lenient is true or false, quotaPerSecond a number above 0, or null")
-    if not _is_number(offset):
-        raise invalid("clockOffsetSeconds is a number")
-    service.lenient, service.clock_offset_seconds = lenient, offset
-    if "quotaPerSecond" in given:
-        service.throttle.set(quota)
+    try:
+        service.turn(given)
+    except ValueError as error:
+        raise invalid(str(error)) from None
 
 
 def _register_authority(arrival: Arrival, service: Service) -> None:
@@ -108,6 +94,7 @@ def _register_authority(arrival: Arrival, service: Service) -> None:
     arn, pem = given.get("arn"), given.get("certificate")
     if not isinstance(arn, str) or not isinstance(pem, str):
         raise invalid("arn and certificate (PEM) are needed")
+    certificates.require_no_private_key(pem.encode("utf-8", "replace"))
     for certificate in certificates.bundle_of(pem):
         certificates.require_ca(certificate)
     service.change_state(lambda state: with_private_authority(state, arn, pem))
@@ -121,10 +108,6 @@ def _object(arrival: Arrival) -> dict[str, Any]:
     if not isinstance(given, dict):
         raise invalid("the body is no JSON object")
     return given
-
-
-def _is_number(value: object) -> bool:
-    return type(value) in {int, float} and abs(value) < _LARGEST  # type: ignore[arg-type]  # a number, as was looked
 
 
 def _require_local(arrival: Arrival) -> None:

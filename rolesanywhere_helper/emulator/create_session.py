@@ -3,7 +3,8 @@
 The order of the checks: the signature over what arrived, the parameters, the trust anchor and the path to it,
 revocation, the leaf, then profile, session name, session tags, the role's trust policy and the duration. Texts are
 those of the live service where one is known. The HTTP status of an unknown trust anchor is not; it is 403 here, like
-everything else.
+everything else. Trust anchor, profile and role are of one account: the service looks for a profile nowhere else, and
+cannot be handed another account's role.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from urllib.parse import unquote
 from rolesanywhere_helper.emulator import certificates, circumstances, revocation, session_tags, trust_policies
 from rolesanywhere_helper.emulator.answers import Refusal, access_denied, invalid
 from rolesanywhere_helper.emulator.issuing import Grant, new_access_key_id
+from rolesanywhere_helper.emulator.state import account_of, region_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,6 +36,7 @@ _SESSION_NAME = re.compile(r"[\w+=,.@-]{2,64}", re.ASCII)
 _MOST_PROPERTIES = 50
 _LONGEST_PROPERTY = 200
 _LONGEST_CN_WITH_PREFIX = 61
+_SOURCE_IDENTITY = re.compile(r"[\w+=,.@-]{2,64}", re.ASCII)  # STS API reference, AssumeRole
 SELF_SIGNED = "SELF_SIGNED_REPOSITORY"
 
 
@@ -101,15 +104,28 @@ def trusted_anchor(
     if certificates.is_weak(leaf):
         # A weak signature is no step of any path: the leaf's own fault must be named first.
         certificates.require_usable_leaf(leaf, now)
-    bundle = certificates.bundle_of(anchor.bundle_pem) if anchor.bundle_pem else []
-    if anchor.source_type == SELF_SIGNED and leaf in bundle:
-        return anchor
-    certificates.require_path(leaf, chain, bundle, now)
+    bundle = _bundle(anchor)
+    if not _is_in_repository(leaf, anchor, bundle):
+        certificates.require_path(leaf, chain, bundle, now)
+    return anchor
+
+
+def require_unrevoked(
+    state: State, leaf: x509.Certificate, chain: tuple[x509.Certificate, ...], anchor: TrustAnchor, now: float
+) -> None:
+    """Require a path to the anchor on which no certificate is revoked. ``now`` is in seconds since the epoch.
+
+    Raises:
+        Refusal: there is none.
+
+    """
+    bundle = _bundle(anchor)
+    if _is_in_repository(leaf, anchor, bundle):
+        return
     lists = [crl.data for crl in state.crls if crl.trust_anchor_arn == anchor.arn and crl.enabled]
     unrevoked = [certificate for certificate in chain if not revocation.is_revoked(certificate, lists)]
     if revocation.is_revoked(leaf, lists) or not certificates.has_path(leaf, unrevoked, bundle, now):
         raise access_denied("Certificate revoked")
-    return anchor
 
 
 def authorize(
@@ -122,7 +138,7 @@ def authorize(
 
     """
     certificates.require_usable_leaf(leaf, moment.now)
-    profile = _require_profile(state, parameters)
+    profile = _require_profile(state, parameters, anchor)
     seconds = min(profile.duration_seconds, parameters.duration_seconds or profile.duration_seconds)
     session_name = parameters.role_session_name or f"{leaf.serial_number:x}"
     failure = session_tags.unmappable(leaf, profile.attribute_mappings)
@@ -131,6 +147,8 @@ def authorize(
     role = state.find_role(parameters.role_arn)
     if role is None:
         raise _cannot_assume(parameters.role_arn, reason="there is no such role")
+    if role.account != account_of(profile.arn):
+        raise _cannot_assume(role.arn, reason="the role is another account's than the profile")
     tags = session_tags.mapped(leaf, profile.attribute_mappings)
     request = circumstances.Request(
         role, session_name, moment.now, state.region, moment.remote, source_identity(leaf), tags
@@ -161,6 +179,13 @@ def source_identity(leaf: x509.Certificate) -> str:
     return f"ID={serial.zfill(len(serial) + len(serial) % 2)}"
 
 
+def doubt_about(identity: str) -> str | None:
+    """Return what is not known about a source identity: the service's documentation and that of STS disagree on it."""
+    if _SOURCE_IDENTITY.fullmatch(identity):
+        return None
+    return f"STS takes no such source identity from callers ({identity!a}); what the service makes of it is not known"
+
+
 def response(grant: Grant, credentials: IssuedCredentials, expiration: str, subject_arn: str) -> dict[str, Any]:
     """Build the document of the 201 answer."""
     return {
@@ -185,10 +210,18 @@ def response(grant: Grant, credentials: IssuedCredentials, expiration: str, subj
     }
 
 
-def _require_profile(state: State, parameters: Parameters) -> Profile:
+def _bundle(anchor: TrustAnchor) -> list[x509.Certificate]:
+    return certificates.bundle_of(anchor.bundle_pem) if anchor.bundle_pem else []
+
+
+def _is_in_repository(leaf: x509.Certificate, anchor: TrustAnchor, bundle: list[x509.Certificate]) -> bool:
+    return anchor.source_type == SELF_SIGNED and leaf in bundle
+
+
+def _require_profile(state: State, parameters: Parameters, anchor: TrustAnchor) -> Profile:
     profile = state.find_profile(parameters.profile_arn)
-    if profile is None or not profile.enabled or not profile.role_arns:
-        reason = "there is no such profile" if profile is None else "the profile is disabled, or lists no role"
+    reason = _why_no_profile(profile, anchor)
+    if profile is None or reason is not None:
         raise access_denied("Invalid or empty profile provided.", reason)
     if parameters.role_arn not in profile.role_arns:
         raise access_denied("Requested Role isn't one of those listed in the Profile.")
@@ -197,6 +230,14 @@ def _require_profile(state: State, parameters: Parameters) -> Profile:
     if profile.require_instance_properties and not parameters.instance_properties:
         raise invalid("The profile requires instanceProperties")
     return profile
+
+
+def _why_no_profile(profile: Profile | None, anchor: TrustAnchor) -> str | None:
+    if profile is None:
+        return "there is no such profile"
+    if (account_of(profile.arn), region_of(profile.arn)) != (account_of(anchor.arn), region_of(anchor.arn)):
+        return "the profile is in another account or region than the trust anchor"
+    return None if profile.enabled and profile.role_arns else "the profile is disabled, or lists no role"
 
 
 def _require_trust(request: circumstances.Request, anchor: TrustAnchor) -> None:

@@ -95,6 +95,7 @@ def _anchor(managing: Managing, arn: str) -> TrustAnchor:
 
 
 def _require_signed(data: bytes, anchor: TrustAnchor) -> None:
+    certificates.require_no_private_key(data)
     require_signed_list(data, certificates.bundle_of(anchor.bundle_pem))
 
 

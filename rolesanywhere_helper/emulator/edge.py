@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from rolesanywhere_helper.emulator import control
+from rolesanywhere_helper.emulator import control, unforeseen
+from rolesanywhere_helper.emulator.answers import json_refusal, xml_refusal
 from rolesanywhere_helper.emulator.arrival import Arrival
 from rolesanywhere_helper.emulator.service import Reply, Service
 from rolesanywhere_helper.errors import ConfigurationError
@@ -76,10 +77,7 @@ def _application(service: Service, sleep: Callable[[float], Awaitable[None]]) ->
     async def handle(request: web.Request) -> web.StreamResponse:
         body, remote = await request.read(), request.remote or ""
         arrival = Arrival(request.method, request.raw_path, tuple(request.raw_headers), body, remote)
-        if arrival.path.startswith(control.PREFIX):
-            return await _send(request, Reply(control.answer(arrival, service)), service.now())
-        reply = service.handle(arrival)
-        date = service.now()
+        reply, date = _judge(arrival, service), service.now()
         if reply.delay_seconds:
             await sleep(reply.delay_seconds)
         return await _send(request, reply, date)
@@ -87,6 +85,16 @@ def _application(service: Service, sleep: Callable[[float], Awaitable[None]]) ->
     application = web.Application(client_max_size=_LARGEST_BODY)
     application.router.add_route("*", "/{path:.*}", handle)
     return application
+
+
+def _judge(arrival: Arrival, service: Service) -> Reply:
+    try:
+        if arrival.path.startswith(control.PREFIX):
+            return Reply(control.answer(arrival, service))
+        return service.handle(arrival)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the client is answered
+        refuse = xml_refusal if arrival.path == "/" else json_refusal
+        return Reply(refuse(unforeseen.refusal_of(error, arrival.path)))
 
 
 async def _send(request: web.Request, reply: Reply, now: float) -> web.StreamResponse:

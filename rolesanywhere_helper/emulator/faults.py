@@ -7,11 +7,12 @@
 ``status``            from 300 on: answer an error with this status, without looking at the request;
                       below: the status of the ordinary answer
 ``message, type``     text and type of that error (alone they mean status 403)
-``delaySeconds``      answer so much later; the request is judged and listed when it arrives
+``delaySeconds``      answer so much later, a day at most; the request is judged and listed when it arrives
 ``body``              answer with this text instead
 ``headers``           add these to the answer (``{"Retry-After": "2"}``)
 ``truncate``          break the connection after half of the body
-``expiresInSeconds``  credentials expire after so many seconds, whatever was asked for; may be negative
+``expiresInSeconds``  credentials expire after so many seconds, whatever was asked for: up to ten years, and less
+                      than none if negative
 ``times``             for so many requests; until cleared if absent
 ``operation``         ``CreateSession`` (if absent), or any other operation that is played here
 ====================  ======================================================================================
@@ -19,6 +20,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +38,12 @@ _KINDS = {
     503: "ServiceUnavailableException",
 }
 _FIRST_ERROR = 300
+_LONGEST_DELAY = 86_400
+_LONGEST_TYPE = 256
+_FURTHEST_EXPIRY = 315_360_000  # ten years, which leaves a date that every client can read
+_HEADER = re.compile(r"[\w!#$%&'*+.^`|~-]+", re.ASCII)  # RFC 9110, 5.6.2
+_FRAMING = ("content-length", "transfer-encoding")  # what the server itself has to say, or nobody could read the answer
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,41 +118,72 @@ def parse_fault(document: object) -> Fault:
     """
     if not isinstance(document, dict) or not document:
         raise ValueError("a fault is a JSON object with at least one key")
-    unknown = sorted(set(document) - set(_READERS))
+    unknown = sorted(set(document) - set(_KEYS))
     if unknown:
-        raise ValueError(f"unknown keys: {', '.join(unknown)}; known: {', '.join(_READERS)}")
-    values: dict[str, Any] = {}
-    for key, value in document.items():
-        name, fits = _READERS[key]
-        if not fits(value):
-            raise ValueError(f"this makes no sense as {key}")
-        values[name] = tuple(value.items()) if key == "headers" else value
+        raise ValueError(f"unknown keys: {', '.join(unknown)}; known: {', '.join(_KEYS)}")
+    problems = [f"{key} has to be {_KEYS[key].wanted}" for key, value in document.items() if not _KEYS[key].fits(value)]
+    if problems:
+        raise ValueError("; ".join(problems))
+    values: dict[str, Any] = {_KEYS[key].field: value for key, value in document.items()}
+    if "headers" in values:
+        values["headers"] = tuple(values["headers"].items())
     return Fault(**values)
 
 
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
+@dataclass(frozen=True, slots=True)
+class _Key:
+    """A key of the JSON form: the field that it sets, what fits into it, and that in words."""
+
+    field: str
+    fits: Callable[[Any], bool]
+    wanted: str
 
 
-def _is_whole(value: Any) -> bool:
-    return type(value) is int
-
-
-def _is_headers(value: Any) -> bool:
-    return isinstance(value, dict) and all(
-        isinstance(text, str) and text.isprintable() and text.isascii() for text in (*value, *value.values())
+def _whole(field: str, least: int, most: int) -> _Key:
+    return _Key(
+        field, lambda value: type(value) is int and least <= value <= most, f"a whole number from {least} to {most}"
     )
 
 
-_READERS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
-    "operation": ("operation", OPERATIONS.__contains__),
-    "times": ("times", lambda value: _is_whole(value) and value > 0),
-    "status": ("status", lambda value: _is_whole(value) and 200 <= value <= 599),  # noqa: PLR2004 - the final statuses of HTTP
-    "message": ("message", _is_text),
-    "type": ("kind", _is_text),
-    "delaySeconds": ("delay_seconds", lambda value: type(value) in {int, float} and 0 <= value < float("inf")),
-    "body": ("body", _is_text),
-    "headers": ("headers", _is_headers),
-    "truncate": ("truncate", lambda value: isinstance(value, bool)),
-    "expiresInSeconds": ("expires_in_seconds", _is_whole),
+def _is_text(value: Any) -> bool:
+    """Tell whether this is text that can be sent: half of a surrogate pair, which JSON can hold, cannot."""
+    return isinstance(value, str) and not _SURROGATE.search(value)
+
+
+def _is_type(value: Any) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= _LONGEST_TYPE and value.isprintable() and value.isascii()
+
+
+def _is_delay(value: Any) -> bool:
+    return type(value) in {int, float} and 0 <= value <= _LONGEST_DELAY
+
+
+def _is_operation(value: Any) -> bool:
+    return isinstance(value, str) and value in OPERATIONS
+
+
+def _are_headers(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        _HEADER.fullmatch(name)
+        and name.lower() not in _FRAMING
+        and isinstance(text, str)
+        and text.isprintable()
+        and text.isascii()
+        for name, text in value.items()
+    )
+
+
+_KEYS: Mapping[str, _Key] = {
+    "operation": _Key("operation", _is_operation, "the name of an operation that is played here"),
+    "times": _whole("times", 1, 1_000_000),
+    "status": _whole("status", 200, 599),
+    "message": _Key("message", _is_text, "text"),
+    "type": _Key("kind", _is_type, f"1 to {_LONGEST_TYPE} printable ASCII characters"),
+    "delaySeconds": _Key("delay_seconds", _is_delay, f"a number from 0 to {_LONGEST_DELAY}"),
+    "body": _Key("body", _is_text, "text"),
+    "headers": _Key(
+        "headers", _are_headers, f"names and values of headers, printable ASCII, other than {' and '.join(_FRAMING)}"
+    ),
+    "truncate": _Key("truncate", lambda value: isinstance(value, bool), "true or false"),
+    "expiresInSeconds": _whole("expires_in_seconds", -_FURTHEST_EXPIRY, _FURTHEST_EXPIRY),
 }

@@ -209,7 +209,8 @@ class RolesAnywhere:
     def _variables(self, client: ClientCertificate, base: Mapping[str, str]) -> dict[str, str]:
         around = _without_proxy(base)
         return {
-            "AWS_CONFIG_FILE": str(self._aws_config(client, "aws-config", ("-m", "rolesanywhere_helper"))),
+            # Safe: a module of the project that is called like one of Python's is not the helper's.
+            "AWS_CONFIG_FILE": str(self._aws_config(client, "aws-config", ("-P", "-m", "rolesanywhere_helper"))),
             "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
             "AWS_PROFILE": _PROFILE,
             "AWS_REGION": self.region,

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import base64
 import binascii
-import re
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, TypeAlias
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import quote
 
-from rolesanywhere_helper.emulator import trust_policies
+from rolesanywhere_helper.emulator import policy_documents, trust_policies
 from rolesanywhere_helper.emulator.answers import Refusal
-from rolesanywhere_helper.emulator.state import DEFAULT_SESSION, LONGEST_SESSION, new_role, put, remove
-from rolesanywhere_helper.emulator.sts import members, tags_in
+from rolesanywhere_helper.emulator.query import invalid, read_tags
+from rolesanywhere_helper.emulator.state import DEFAULT_SESSION, new_role, put, remove
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -26,14 +26,12 @@ if TYPE_CHECKING:
 VERSION = "2010-05-08"
 SERVICE = "iam"
 NAMESPACE = "https://iam.amazonaws.com/doc/2010-05-08/"
-_NAME = re.compile(r"[\w+=,.@-]{1,64}", re.ASCII)
-_POLICY_NAME = re.compile(r"[\w+=,.@-]{1,128}", re.ASCII)
-_PATH = re.compile(r"/|/[!-\x7f]{1,510}/", re.ASCII)
-_POLICY_ARN = re.compile(r"arn:[\w-]+:iam::(aws|\d{12}):policy/[\w+=,.@/-]+", re.ASCII)
-_SHORTEST_MAXIMUM = 3_600
-_MOST_TAGS = 50
 _PAGE = 100
-_LARGEST_PAGE = 1_000
+# IAM user guide, "IAM and AWS STS quotas", as an account has them from the beginning.
+_MOST_TAGS = 50
+_MOST_ATTACHED = 10
+_LONGEST_TRUST_POLICY = 2_048
+_LONGEST_INLINE_POLICIES = 10_240
 
 Result: TypeAlias = "dict[str, object] | None"
 Outcome: TypeAlias = "tuple[State, Result]"
@@ -45,22 +43,8 @@ class Call:
 
     state: State
     account: str
-    form: Mapping[str, str]
+    asked: Mapping[str, Any]
     now: float
-
-    def text(self, name: str) -> str:
-        """Return a parameter.
-
-        Raises:
-            Refusal: ValidationError; it is missing.
-
-        """
-        value = self.form.get(name)
-        if value is None:
-            raise _invalid(
-                f"Value null at '{name[0].lower()}{name[1:]}' failed to satisfy constraint: Member must not be null"
-            )
-        return value
 
     def role(self) -> Role:
         """Find the role that ``RoleName`` names.
@@ -69,7 +53,7 @@ class Call:
             Refusal: NoSuchEntity.
 
         """
-        name = self.text("RoleName")
+        name = self.asked["RoleName"]
         for role in self.roles():
             if role.name.lower() == name.lower():
                 return role
@@ -95,18 +79,19 @@ def perform(action: str, call: Call) -> Outcome:
 
 
 def _create_role(call: Call) -> Outcome:
-    name, path = call.text("RoleName"), call.form.get("Path", "/")
-    if not _NAME.fullmatch(name) or not _PATH.fullmatch(path):
-        raise _invalid("The specified value for roleName or path is invalid.")
+    name, path = call.asked["RoleName"], call.asked.get("Path", "/")
     if any(role.name.lower() == name.lower() for role in call.roles()):
         raise Refusal("EntityAlreadyExists", f"Role with name {name} already exists.", 409)
-    policy = _trust_policy(call.text("AssumeRolePolicyDocument"))
+    boundary = call.asked.get("PermissionsBoundary")
+    if boundary is not None:
+        _require_policy_arn(boundary)
+    policy = _trust_policy(call, "AssumeRolePolicyDocument")
     role = replace(
         new_role(f"arn:{call.state.partition}:iam::{call.account}:role{path}{name}", policy),
-        max_session_seconds=_maximum(call) or DEFAULT_SESSION,
-        description=call.form.get("Description"),
-        permissions_boundary=call.form.get("PermissionsBoundary"),
-        tags=_merged((), tags_in(call.form)),
+        max_session_seconds=call.asked.get("MaxSessionDuration", DEFAULT_SESSION),
+        description=call.asked.get("Description"),
+        permissions_boundary=boundary,
+        tags=_merged((), _tags_asked(call)),
         created_at=call.now,
     )
     return call.changed(role), {"Role": _shown(role)}
@@ -117,25 +102,25 @@ def _get_role(call: Call) -> Outcome:
 
 
 def _list_roles(call: Call) -> Outcome:
-    before = call.form.get("PathPrefix", "/")
+    before = call.asked.get("PathPrefix", "/")
     roles = sorted((role for role in call.roles() if role.path.startswith(before)), key=lambda role: role.name)
     return call.state, _page(call, "Roles", [_shown(role, in_list=True) for role in roles])
 
 
 def _update_role(call: Call) -> Outcome:
     role = call.role()
-    seconds, description = _maximum(call), call.form.get("Description", role.description)
-    changed = replace(role, max_session_seconds=seconds or role.max_session_seconds, description=description)
-    return call.changed(changed), {}
+    seconds = call.asked.get("MaxSessionDuration", role.max_session_seconds)
+    description = call.asked.get("Description", role.description)
+    return call.changed(replace(role, max_session_seconds=seconds, description=description)), {}
 
 
 def _update_role_description(call: Call) -> Outcome:
-    role = replace(call.role(), description=call.text("Description"))
+    role = replace(call.role(), description=call.asked["Description"])
     return call.changed(role), {"Role": _shown(role)}
 
 
 def _update_trust_policy(call: Call) -> Outcome:
-    return call.changed(replace(call.role(), trust_policy=_trust_policy(call.text("PolicyDocument")))), None
+    return call.changed(replace(call.role(), trust_policy=_trust_policy(call, "PolicyDocument"))), None
 
 
 def _delete_role(call: Call) -> Outcome:
@@ -148,21 +133,25 @@ def _delete_role(call: Call) -> Outcome:
 
 
 def _put_role_policy(call: Call) -> Outcome:
-    role, name = call.role(), call.text("PolicyName")
-    if not _POLICY_NAME.fullmatch(name):
-        raise _invalid("The specified value for policyName is invalid.")
-    policies = {**dict(role.inline_policies), name: call.text("PolicyDocument")}
+    role, name, document = call.role(), call.asked["PolicyName"], call.asked["PolicyDocument"]
+    try:
+        policy_documents.require_identity_policy(document)
+    except policy_documents.MalformedPolicyError as error:
+        raise _malformed(error) from None
+    policies = {**dict(role.inline_policies), name: document}
+    if sum(map(policy_documents.size_of, policies.values())) > _LONGEST_INLINE_POLICIES:
+        raise _exceeded(f"Maximum policy size of {_LONGEST_INLINE_POLICIES} bytes exceeded for role {role.name}")
     return call.changed(replace(role, inline_policies=tuple(policies.items()))), None
 
 
 def _get_role_policy(call: Call) -> Outcome:
-    role, name = call.role(), call.text("PolicyName")
+    role, name = call.role(), call.asked["PolicyName"]
     document = _inline(role, name)
     return call.state, {"RoleName": role.name, "PolicyName": name, "PolicyDocument": quote(document, safe="")}
 
 
 def _delete_role_policy(call: Call) -> Outcome:
-    role, name = call.role(), call.text("PolicyName")
+    role, name = call.role(), call.asked["PolicyName"]
     _inline(role, name)
     kept = tuple((other, document) for other, document in role.inline_policies if other != name)
     return call.changed(replace(role, inline_policies=kept)), None
@@ -173,14 +162,16 @@ def _list_role_policies(call: Call) -> Outcome:
 
 
 def _attach_role_policy(call: Call) -> Outcome:
-    role, arn = call.role(), call.text("PolicyArn")
-    if not _POLICY_ARN.fullmatch(arn):
-        raise Refusal("InvalidInput", f"ARN {arn} is not valid.", 400)
-    return call.changed(replace(role, attached_policies=tuple(dict.fromkeys((*role.attached_policies, arn))))), None
+    role, arn = call.role(), call.asked["PolicyArn"]
+    _require_policy_arn(arn)
+    attached = tuple(dict.fromkeys((*role.attached_policies, arn)))
+    if len(attached) > _MOST_ATTACHED:
+        raise _exceeded(f"Cannot exceed quota for PoliciesPerRole: {_MOST_ATTACHED}")
+    return call.changed(replace(role, attached_policies=attached)), None
 
 
 def _detach_role_policy(call: Call) -> Outcome:
-    role, arn = call.role(), call.text("PolicyArn")
+    role, arn = call.role(), call.asked["PolicyArn"]
     if arn not in role.attached_policies:
         raise Refusal("NoSuchEntity", f"Policy {arn} was not found.", 404)
     return call.changed(
@@ -200,12 +191,13 @@ def _list_instance_profiles_for_role(call: Call) -> Outcome:
 
 def _tag_role(call: Call) -> Outcome:
     role = call.role()
-    return call.changed(replace(role, tags=_merged(role.tags, tags_in(call.form)))), None
+    return call.changed(replace(role, tags=_merged(role.tags, _tags_asked(call)))), None
 
 
 def _untag_role(call: Call) -> Outcome:
-    role, keys = call.role(), members(call.form, "TagKeys")
-    return call.changed(replace(role, tags=tuple((key, value) for key, value in role.tags if key not in keys))), None
+    role, gone = call.role(), {key.lower() for key in call.asked["TagKeys"]}
+    kept = tuple((key, value) for key, value in role.tags if key.lower() not in gone)
+    return call.changed(replace(role, tags=kept)), None
 
 
 def _list_role_tags(call: Call) -> Outcome:
@@ -238,12 +230,12 @@ def _shown(role: Role, *, in_list: bool = False) -> dict[str, object]:
 def _page(call: Call, name: str, items: Sequence[object]) -> dict[str, object]:
     """Show a page: ``Marker`` and ``MaxItems`` in, ``IsTruncated`` and the next ``Marker`` out."""
     try:
-        first = int(base64.b64decode(call.form.get("Marker", ""), validate=True) or b"0")
-        most = int(call.form.get("MaxItems", str(_PAGE)))
+        first = int(base64.b64decode(call.asked.get("Marker", ""), validate=True) or b"0")
     except (ValueError, binascii.Error):
-        raise _invalid("Invalid Marker or MaxItems.") from None
-    if not 1 <= most <= _LARGEST_PAGE or first < 0:
-        raise _invalid("Invalid Marker or MaxItems.")
+        first = -1
+    if first < 0:
+        raise invalid("Invalid Marker.")
+    most = call.asked.get("MaxItems", _PAGE)
     after = first + most
     is_truncated = after < len(items)
     marker = {"Marker": base64.b64encode(str(after).encode("ascii")).decode("ascii")} if is_truncated else {}
@@ -254,10 +246,16 @@ def _tags(tags: Tags) -> list[dict[str, str]]:
     return [{"Key": key, "Value": value} for key, value in tags]
 
 
+def _tags_asked(call: Call) -> Tags:
+    return read_tags(call.asked.get("Tags", ()), "InvalidInput")
+
+
 def _merged(tags: Tags, added: Tags) -> Tags:
-    together = tuple({**dict(tags), **dict(added)}.items())
+    """Add tags to others; a new one takes the place of an old one, also if the old one's key has other cases."""
+    replaced = {key.lower() for key, _ in added}
+    together = (*((key, value) for key, value in tags if key.lower() not in replaced), *added)
     if len(together) > _MOST_TAGS:
-        raise Refusal("LimitExceeded", f"The number of tags has reached the maximum limit of {_MOST_TAGS}.", 409)
+        raise _exceeded(f"The number of tags has reached the maximum limit of {_MOST_TAGS}.")
     return together
 
 
@@ -268,25 +266,41 @@ def _inline(role: Role, name: str) -> str:
     return document
 
 
-def _trust_policy(text: str) -> str:
+def _trust_policy(call: Call, name: str) -> str:
+    text: str = call.asked[name]
+    if policy_documents.size_of(text) > _LONGEST_TRUST_POLICY:
+        raise _exceeded(f"Cannot exceed quota for ACLSizePerRole: {_LONGEST_TRUST_POLICY}")
     try:
         trust_policies.require_well_formed(text)
-    except trust_policies.MalformedPolicyError as error:
-        raise Refusal("MalformedPolicyDocument", str(error), 400) from None
+        trust_policies.require_principals(text, partial(_may_be_there, call.state))
+    except policy_documents.MalformedPolicyError as error:
+        raise _malformed(error) from None
     return text
 
 
-def _maximum(call: Call) -> int | None:
-    text = call.form.get("MaxSessionDuration")
-    if text is None:
-        return None
-    if not re.fullmatch(r"\d{1,6}", text, re.ASCII) or not _SHORTEST_MAXIMUM <= int(text) <= LONGEST_SESSION:
-        raise _invalid(f"MaxSessionDuration must be from {_SHORTEST_MAXIMUM} to {LONGEST_SESSION}")
-    return int(text)
+def _may_be_there(state: State, principal: str) -> bool:
+    """Tell whether there may be a principal: of the roles of the accounts that are played here it is known."""
+    account, _, resource = principal.removeprefix("arn:").partition("::")[2].partition(":")
+    kind, _, name = resource.partition("/")
+    roles = [role for role in state.roles if role.account == account]
+    if account not in state.accounts or kind not in {"role", "assumed-role"}:
+        return True
+    if kind == "role":
+        return any(role.arn == principal for role in roles)
+    return any(role.name == name.partition("/")[0] for role in roles)
 
 
-def _invalid(message: str) -> Refusal:
-    return Refusal("ValidationError", message, 400)
+def _require_policy_arn(arn: str) -> None:
+    if not policy_documents.MANAGED_POLICY.fullmatch(arn):
+        raise Refusal("InvalidInput", f"ARN {arn} is not valid.", 400)
+
+
+def _malformed(error: policy_documents.MalformedPolicyError) -> Refusal:
+    return Refusal("MalformedPolicyDocument", str(error), 400)
+
+
+def _exceeded(message: str) -> Refusal:
+    return Refusal("LimitExceeded", message, 409)
 
 
 ACTIONS: Mapping[str, Callable[[Call], Outcome]] = {

@@ -8,15 +8,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rolesanywhere_helper.emulator import documents
-from rolesanywhere_helper.emulator.answers import invalid
+from rolesanywhere_helper.emulator.answers import access_denied, invalid
 from rolesanywhere_helper.emulator.managing import page, tags_of, with_alias
-from rolesanywhere_helper.emulator.state import DEFAULT_SESSION, Profile, put, remove
+from rolesanywhere_helper.emulator.policy_documents import MANAGED_POLICY
+from rolesanywhere_helper.emulator.state import DEFAULT_SESSION, Profile, account_of, put, remove
 
 if TYPE_CHECKING:
     from rolesanywhere_helper.emulator.managing import Input, Managing, Outcome
 
 _MOST = 250  # user guide, "Quotas"
-_MANAGED_POLICY = re.compile(r"arn:[\w-]+:iam::(aws|\d{12}):policy/[\w+=,.@/-]+", re.ASCII)
 _NAME_PART = r"(?:\*|[A-Za-z][\w-]*|\d+(?:\.\d+)+)"
 _SPECIFIERS = {
     "x509Subject": re.compile(_NAME_PART, re.ASCII),
@@ -32,7 +32,7 @@ def create(managing: Managing, asked: Input) -> Outcome:
     profile = Profile(
         managing.new_arn(Profile),
         asked["name"],
-        tuple(asked["roleArns"]),
+        _own_roles(managing, asked["roleArns"]),
         asked.get("enabled", False),
         asked.get("durationSeconds", DEFAULT_SESSION),
         asked.get("acceptRoleSessionName", False),
@@ -63,7 +63,7 @@ def update(managing: Managing, asked: Input) -> Outcome:
     profile = replace(
         before,
         name=asked.get("name", before.name),
-        role_arns=tuple(asked.get("roleArns", before.role_arns)),
+        role_arns=_own_roles(managing, asked["roleArns"]) if "roleArns" in asked else before.role_arns,
         duration_seconds=asked.get("durationSeconds", before.duration_seconds),
         accept_role_session_name=asked.get("acceptRoleSessionName", before.accept_role_session_name),
         session_policy=_session_policy(asked.get("sessionPolicy", before.session_policy)),
@@ -127,6 +127,13 @@ def _mapped(managing: Managing, profile: Profile, mappings: dict[str, tuple[str,
     return _changed(managing, replace(profile, attribute_mappings=kept, updated_at=managing.now))
 
 
+def _own_roles(managing: Managing, arns: list[str]) -> tuple[str, ...]:
+    """Require roles of the caller's account: IAM lets nobody pass another account's role to a service."""
+    if any(account_of(arn) != managing.account for arn in arns):
+        raise access_denied("Cross-account pass role is not allowed.")
+    return tuple(arns)
+
+
 def _session_policy(text: str | None) -> str | None:
     """Require a policy to be JSON; what it says is kept and not evaluated."""
     if text is None:
@@ -141,6 +148,6 @@ def _session_policy(text: str | None) -> str | None:
 
 
 def _managed_policies(arns: list[str] | tuple[str, ...]) -> tuple[str, ...]:
-    if not all(_MANAGED_POLICY.fullmatch(arn) for arn in arns):
+    if not all(MANAGED_POLICY.fullmatch(arn) for arn in arns):
         raise invalid("managedPolicyArns must be ARNs of managed policies")
     return tuple(arns)

@@ -1,7 +1,7 @@
 """Certificate revocation lists: whether one can be imported, and whom it revokes.
 
-A list is PEM or DER, signed by one of the trust anchor's CAs. It is effective from its import on and while it is
-enabled; whether its own dates have passed is not looked at.
+A list is one X.509 CRL in PEM or DER, signed by one of the trust anchor's CAs. It is effective from its import on and
+while it is enabled; whether its own dates have passed is not looked at.
 """
 
 from __future__ import annotations
@@ -18,14 +18,19 @@ if TYPE_CHECKING:
 
     from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPublicKeyTypes
 
+_BEGIN = b"-----BEGIN"
+
 
 def require_signed_list(data: bytes, bundle: Iterable[x509.Certificate]) -> None:
     """Require a revocation list that one of the trust anchor's certificates has issued.
 
     Raises:
-        Refusal: ValidationException; it is none.
+        Refusal: ValidationException; it is none, or more than one.
 
     """
+    if data.count(_BEGIN) > 1:
+        # The library reads the first block; whom the others revoke would stay a secret.
+        raise invalid("There is more than one PEM block in crlData: a single X.509 CRL is expected")
     found = _load(data)
     if found is None:
         raise invalid("Unable to parse the CRL: PEM or DER of an X.509 CRL is expected")
@@ -46,7 +51,7 @@ def is_revoked(certificate: x509.Certificate, lists: Iterable[bytes]) -> bool:
 
 def _load(data: bytes) -> x509.CertificateRevocationList | None:
     loaders = (x509.load_pem_x509_crl, x509.load_der_x509_crl)
-    for load in loaders if b"-----BEGIN" in data else loaders[1:]:
+    for load in loaders if _BEGIN in data else loaders[1:]:
         try:
             return load(data)
         except ValueError:

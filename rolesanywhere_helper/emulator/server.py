@@ -186,24 +186,29 @@ class Running:
         self._in_loop(self._emulator.service.reset)
 
     def set_clock_offset(self, seconds: float) -> None:
-        """Let the service's clock go so many seconds ahead of the real one (behind, if negative)."""
+        """Let the service's clock go so many seconds ahead of the real one (behind, if negative).
 
-        def act() -> None:
-            self._emulator.service.clock_offset_seconds = seconds
+        Raises:
+            ValueError: no number, or too far off.
 
-        self._in_loop(act)
+        """
+        self._turn(clockOffsetSeconds=seconds)
 
     def set_quota(self, per_second: float | None) -> None:
-        """Throttle CreateSession at so many requests a second for each account; None: not at all."""
-        self._in_loop(lambda: self._emulator.service.throttle.set(per_second))
+        """Throttle CreateSession at so many requests a second for each account; None: not at all.
+
+        Raises:
+            ValueError: no number, not above 0, or too large.
+
+        """
+        self._turn(quotaPerSecond=per_second)
 
     def set_lenient(self, lenient: bool) -> None:  # noqa: FBT001 - it is what the method's name says
         """Accept and only note (or refuse) what the service flags in CloudTrail."""
+        self._turn(lenient=lenient)
 
-        def act() -> None:
-            self._emulator.service.lenient = lenient
-
-        self._in_loop(act)
+    def _turn(self, **given: Any) -> None:
+        self._in_loop(lambda: self._emulator.service.turn(given))
 
     def _in_loop(self, act: Callable[[], _Result]) -> _Result:
         async def acting() -> _Result:

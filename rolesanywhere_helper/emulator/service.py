@@ -9,17 +9,19 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rolesanywhere_helper.emulator import (
     create_session,
     iam,
     management,
     model,
+    query,
     signatures,
     sigv4,
     sts,
     subjects,
+    unforeseen,
 )
 from rolesanywhere_helper.emulator.answers import (
     Answer,
@@ -34,12 +36,13 @@ from rolesanywhere_helper.emulator.faults import Fault, Faults
 from rolesanywhere_helper.emulator.issuing import Grant, Issuer
 from rolesanywhere_helper.emulator.journal import Entry, Journal
 from rolesanywhere_helper.emulator.keys import keyring
+from rolesanywhere_helper.emulator.knobs import Knobs
 from rolesanywhere_helper.emulator.managing import Managing
 from rolesanywhere_helper.emulator.state import account_of, as_made
 from rolesanywhere_helper.emulator.throttle import Throttle
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from rolesanywhere_helper.emulator.arrival import Arrival
     from rolesanywhere_helper.emulator.model import Routed
@@ -83,14 +86,13 @@ class Service:
         self._state = state
         self._clock = now
         self._persist = persist
-        self._knobs = (lenient, quota_per_second)
+        self._first_knobs = Knobs(lenient, quota_per_second)
         self._from_files = tuple(anchor for anchor in state.trust_anchors if anchor.source is not None)
         self._issuer = Issuer(bytes.fromhex(state.sealing_key))
         self._keys = keyring(state)
         self._unsaved = False
-        self.lenient = lenient
-        self.clock_offset_seconds = 0.0
-        self.throttle = Throttle(quota_per_second)
+        self._knobs = self._first_knobs
+        self._throttle = Throttle(quota_per_second)
         self.faults = Faults()
         self.journal = Journal()
 
@@ -112,6 +114,24 @@ class Service:
         self._unsaved = False
         return changed
 
+    @property
+    def knobs(self) -> Knobs:
+        """Where the knobs are now."""
+        return self._knobs
+
+    def turn(self, given: Mapping[str, Any]) -> None:
+        """Turn the knobs that are given, as in JSON: all of them, or none if one makes no sense.
+
+        Raises:
+            ValueError: what makes no sense.
+
+        """
+        turned = self._knobs.turned(given)
+        if "quotaPerSecond" in given:
+            self._set(turned)
+        else:
+            self._knobs = turned
+
     def save(self) -> None:
         """Persist what has been noted about subjects since the last change.
 
@@ -130,15 +150,17 @@ class Service:
 
         """
         self.change_state(lambda state: as_made(state, self._clock(), self._from_files))
-        self.lenient, quota = self._knobs
-        self.throttle.set(quota)
-        self.clock_offset_seconds = 0.0
+        self._set(self._first_knobs)
         self.faults.clear()
         self.journal.clear()
 
+    def _set(self, knobs: Knobs) -> None:
+        """Set the knobs, and begin the quota with full buckets."""
+        self._knobs, self._throttle = knobs, Throttle(knobs.quota_per_second)
+
     def now(self) -> float:
         """Return the service's time, in seconds since the epoch."""
-        return self._clock() + self.clock_offset_seconds
+        return self._clock() + self.knobs.clock_offset_seconds
 
     def handle(self, arrival: Arrival) -> Reply:
         """Judge a request, note it, and say what to answer."""
@@ -155,7 +177,7 @@ class Service:
 
     def _query(self, entry: Entry, arrival: Arrival) -> Reply:
         """Answer in the query protocol: STS, or IAM."""
-        form = sts.read_form(arrival)
+        form = query.read_form(arrival)
         if _service_of(arrival, form.get("Version")) == iam.SERVICE:
             refuse = partial(xml_refusal, namespace=iam.NAMESPACE)
             known: dict[str, Callable[[Arrival, Entry, Fault], Answer]] = dict.fromkeys(iam.ACTIONS, self._iam)
@@ -165,7 +187,7 @@ class Service:
             known = {"GetCallerIdentity": self._get_caller_identity, "AssumeRole": self._assume_role}
             version = sts.VERSION
         try:
-            action = sts.require_action(form, known, version)
+            action = query.require_action(form, known, version)
         except Refusal as refusal:
             return Reply(_note(entry, refuse(refusal), refusal))
         return self._perform(action, entry, known[action], refuse, arrival)
@@ -186,6 +208,9 @@ class Service:
             answer = perform(arrival, entry, fault)
         except Refusal as caught:
             refusal, answer = caught, refuse(caught)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the client is answered in its protocol
+            refusal = unforeseen.refusal_of(error, operation)
+            answer = refuse(refusal)
         answer = _note(entry, _spoilt(answer, fault), refusal)
         return Reply(answer, fault.delay_seconds or 0.0, truncate=bool(fault.truncate))
 
@@ -197,21 +222,23 @@ class Service:
         entry.serial = str(leaf.serial_number)
         deviations = signatures.verify(arrival, leaf, self._state.region, now)
         entry.flags = tuple(deviations)
-        if not self.lenient:
+        if not self.knobs.lenient:
             signatures.require_none(deviations)
         parameters = create_session.read_parameters(arrival)
         entry.role_arn, entry.role_session_name = parameters.role_arn, parameters.role_session_name
-        self.throttle.take(create_session.account_asked_for(parameters), now)
+        self._throttle.take(create_session.account_asked_for(parameters), now)
         anchor = create_session.trusted_anchor(self._state, parameters, leaf, chain, now)
         moment = create_session.Moment(now, arrival.remote)
         properties = tuple(parameters.instance_properties.items())
         attempt = subjects.Attempt(account_of(anchor.arn), leaf, properties, now, failed=False)
         try:
+            create_session.require_unrevoked(self._state, leaf, chain, anchor, now)
             grant = create_session.authorize(self._state, parameters, leaf, anchor, moment)
         except Refusal:
             self._note_subject(replace(attempt, failed=True))
             raise
         self._note_subject(attempt)
+        entry.reason = create_session.doubt_about(grant.source_identity or "")
         grant = _note_grant(entry, _expiring(grant, fault, now))
         subject_arn = self._state.subject_arn(attempt.account, leaf.subject.public_bytes())
         document = create_session.response(grant, self._issuer.issue(grant), _timestamp(grant.expires_at), subject_arn)
@@ -238,8 +265,8 @@ class Service:
     def _iam(self, arrival: Arrival, entry: Entry, _: Fault) -> Answer:
         caller = sigv4.verify(arrival, self._keys, iam.SERVICE, self.now())
         _note_caller(entry, caller)
-        form = sts.read_form(arrival)
-        state, result = iam.perform(entry.operation, iam.Call(self._state, caller.account, form, self.now()))
+        asked = query.read_input(iam.SERVICE, entry.operation, query.read_form(arrival))
+        state, result = iam.perform(entry.operation, iam.Call(self._state, caller.account, asked, self.now()))
         self._keep(state)
         return xml_answer(entry.operation, result, iam.NAMESPACE)
 
@@ -260,9 +287,10 @@ class Service:
     def _assume_role(self, arrival: Arrival, entry: Entry, fault: Fault) -> Answer:
         now = self.now()
         caller = sigv4.verify(arrival, self._keys, sts.SERVICE, now)
-        form = sts.read_form(arrival)
+        form = query.read_form(arrival)
         entry.role_arn, entry.role_session_name = form.get("RoleArn"), form.get("RoleSessionName")
-        grant = sts.assume_role(self._state, caller, form, create_session.Moment(now, arrival.remote))
+        asked = query.read_input(sts.SERVICE, entry.operation, form)
+        grant = sts.assume_role(self._state, caller, asked, create_session.Moment(now, arrival.remote))
         grant = _note_grant(entry, _expiring(grant, fault, now))
         return xml_answer("AssumeRole", sts.assumed(grant, self._issuer.issue(grant), _timestamp(grant.expires_at)))
 

@@ -270,6 +270,11 @@ def account_of(arn: str) -> str:
     return arn.split(":")[4]
 
 
+def region_of(arn: str) -> str:
+    """Return the region that an ARN names."""
+    return arn.split(":")[3]
+
+
 def identifier_of(arn: str) -> str:
     """Return the UUID at the end of an ARN."""
     return arn.rpartition("/")[2]

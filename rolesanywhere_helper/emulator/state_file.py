@@ -6,7 +6,7 @@ import base64
 import json
 from dataclasses import fields, is_dataclass
 from types import NoneType, UnionType
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from rolesanywhere_helper.emulator import trust_policies
 from rolesanywhere_helper.emulator.state import (
@@ -17,6 +17,9 @@ from rolesanywhere_helper.emulator.state import (
     TrustAnchor,
     new_role,
 )
+
+if TYPE_CHECKING:
+    from rolesanywhere_helper.emulator.policy_documents import Statement
 
 FORMAT = 2
 _FIRST_FORMAT = 1
@@ -140,7 +143,7 @@ def _from_first_format(document: dict[str, Any]) -> State:
 def _policy(old: dict[str, Any]) -> str:
     """Write the trust policy that says what the first format's knobs said."""
     external_id, anchors = old["external_id"], tuple(old["trusted_anchors"])
-    statements: tuple[trust_policies.Statement, ...] = ()
+    statements: tuple[Statement, ...] = ()
     if old["trusts_roles_anywhere"]:
         condition = {"ArnEquals": {"aws:SourceArn": list(anchors)}} if anchors else {}
         statements += (trust_policies.statement({"Service": trust_policies.SERVICE}, condition),)

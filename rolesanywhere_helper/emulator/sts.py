@@ -3,68 +3,32 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
-from urllib.parse import parse_qsl
+from math import ceil
+from typing import TYPE_CHECKING, Any
 
-from rolesanywhere_helper.emulator import circumstances, session_tags, trust_policies
+from rolesanywhere_helper.emulator import circumstances, policy_documents, trust_policies
 from rolesanywhere_helper.emulator.answers import Refusal
 from rolesanywhere_helper.emulator.issuing import Grant, new_access_key_id
+from rolesanywhere_helper.emulator.query import invalid, read_tags
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Mapping
 
-    from rolesanywhere_helper.emulator.arrival import Arrival
     from rolesanywhere_helper.emulator.create_session import Moment
     from rolesanywhere_helper.emulator.issuing import IssuedCredentials
-    from rolesanywhere_helper.emulator.state import Role, State, Tags
+    from rolesanywhere_helper.emulator.state import Role, State
 
 VERSION = "2011-06-15"
 SERVICE = "sts"
-_SESSION_NAME = re.compile(r"[\w+=,.@-]{2,64}", re.ASCII)
-_SHORTEST_SECONDS = 900
-_LONGEST_SECONDS = 43_200
+# STS checks only that it looks like an ARN; whether there is such a role it does not tell.
+_ARN = re.compile(r"arn:[^:]+:[^:]+:[^:]*:[^:]*:.+", re.DOTALL)
 # IAM user guide, "Roles terms and concepts": role chaining limits the session to one hour.
 _LONGEST_CHAINED_SECONDS = 3_600
 _DEFAULT_SECONDS = 3_600
 _MOST_TAGS = 50
-_TAG_KEY = re.compile(r"[\w .:/=+@-]{1,128}")
-
-
-def read_form(arrival: Arrival) -> dict[str, str]:
-    """Read the parameters: from a form-encoded body, or from the query of a GET."""
-    text = arrival.query if arrival.method == "GET" else arrival.body.decode("utf-8", "replace")
-    return dict(parse_qsl(text, keep_blank_values=True))
-
-
-def members(form: Mapping[str, str], name: str) -> list[str]:
-    """Read a list of the query protocol: ``Name.member.1``, ``Name.member.2`` and so on."""
-    return _numbered(form, f"{name}.member.", "")
-
-
-def tags_in(form: Mapping[str, str]) -> Tags:
-    """Read ``Tags.member.1.Key`` and ``Tags.member.1.Value``, and so on."""
-    keys, values = _numbered(form, "Tags.member.", ".Key"), _numbered(form, "Tags.member.", ".Value")
-    return tuple(zip(keys, values, strict=False))
-
-
-def _numbered(form: Mapping[str, str], before: str, after: str) -> list[str]:
-    found: list[str] = []
-    while (name := f"{before}{len(found) + 1}{after}") in form:
-        found.append(form[name])
-    return found
-
-
-def require_action(form: Mapping[str, str], known: Collection[str], wanted: str = VERSION) -> str:
-    """Return the action that was asked for.
-
-    Raises:
-        Refusal: it is none of those known, or of another version.
-
-    """
-    action, version = form.get("Action", ""), form.get("Version", "")
-    if action not in known or version != wanted:
-        raise Refusal("InvalidAction", f"Could not find operation {action} for version {version or 'NO_VERSION'}", 400)
-    return action
+# STS API reference, AssumeRole.
+_MOST_POLICY_ARNS = 10
+_LONGEST_POLICY = 2_048
 
 
 def caller_identity(grant: Grant) -> dict[str, object]:
@@ -76,28 +40,29 @@ def caller_identity(grant: Grant) -> dict[str, object]:
     }
 
 
-def assume_role(state: State, caller: Grant, form: Mapping[str, str], moment: Moment) -> Grant:
+def assume_role(state: State, caller: Grant, asked: Mapping[str, Any], moment: Moment) -> Grant:
     """Decide whether the caller gets a role's session; for a role's session that is role chaining.
 
     Raises:
         Refusal: it does not.
 
     """
-    arn, name = form.get("RoleArn", ""), form.get("RoleSessionName", "")
-    if not arn.startswith("arn:") or not _SESSION_NAME.fullmatch(name):
-        raise _invalid(r"RoleArn must be an ARN and RoleSessionName 2 to 64 of [\w+=,.@-]")
-    seconds = _seconds(form.get("DurationSeconds"))
+    arn, name = asked["RoleArn"], asked["RoleSessionName"]
+    if not _ARN.fullmatch(arn):
+        raise invalid(f"{arn} is invalid")
+    seconds = asked.get("DurationSeconds", _DEFAULT_SECONDS)
+    _require_session_policies(asked)
     role = state.find_role(arn)
     if role is None:
         raise _denied(caller, trust_policies.ASSUME_ROLE, arn, "there is no such role")
-    request = _request(state, caller, role, form, moment)
+    request = _request(state, caller, role, asked, moment)
     _require_trust(caller, request)
     if caller.role_arn and seconds > _LONGEST_CHAINED_SECONDS:
-        raise _invalid(
+        raise invalid(
             "The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role chaining"
         )
     if seconds > role.max_session_seconds:
-        raise _invalid("The requested DurationSeconds exceeds the MaxSessionDuration set for this role.")
+        raise invalid("The requested DurationSeconds exceeds the MaxSessionDuration set for this role.")
     return Grant(
         access_key_id=new_access_key_id(),
         role_arn=role.arn,
@@ -126,30 +91,61 @@ def assumed(grant: Grant, credentials: IssuedCredentials, expiration: str) -> di
     }
 
 
-def _request(state: State, caller: Grant, role: Role, form: Mapping[str, str], moment: Moment) -> circumstances.Request:
+def _require_session_policies(asked: Mapping[str, Any]) -> None:
+    """Require session policies that STS would take; what they say is not evaluated."""
+    arns = [descriptor.get("arn", "") for descriptor in asked.get("PolicyArns", ())]
+    if len(arns) > _MOST_POLICY_ARNS:
+        raise invalid(
+            "1 validation error detected: Value at 'policyArns' failed to satisfy constraint: "
+            f"Member must have length less than or equal to {_MOST_POLICY_ARNS}"
+        )
+    for arn in arns:
+        if not policy_documents.MANAGED_POLICY.fullmatch(arn):
+            raise invalid(f"{arn} is invalid")
+    text = asked.get("Policy")
+    if text is None:
+        return
+    try:
+        policy_documents.require_identity_policy(text)
+    except policy_documents.MalformedPolicyError as error:
+        raise Refusal("MalformedPolicyDocument", str(error), 400) from None
+    if len(text) > _LONGEST_POLICY:
+        share = ceil(100 * len(text) / _LONGEST_POLICY)
+        message = f"Packed policy consumes {share}% of allotted space, please use smaller policy."
+        raise Refusal("PackedPolicyTooLarge", message, 400)
+
+
+def _request(
+    state: State, caller: Grant, role: Role, asked: Mapping[str, Any], moment: Moment
+) -> circumstances.Request:
     """Read what is asked for, with what a chained session inherits: transitive tags and the source identity."""
     inherited = tuple((key, value) for key, value in caller.tags if key in caller.transitive_tag_keys)
-    asked = tags_in(form)
-    transitive = tuple(members(form, "TransitiveTagKeys"))
-    if len(asked) > _MOST_TAGS or any(
-        not _TAG_KEY.fullmatch(key) or not session_tags.is_value(value) for key, value in asked
-    ):
-        raise _invalid(f"Tags must be at most {_MOST_TAGS}, with keys and values of the documented form")
-    if {key.lower() for key, _ in asked} & {key.lower() for key, _ in inherited}:
-        raise Refusal("InvalidParameterValue", "One of the specified transitive tag keys can't be set", 400)
-    if set(transitive) - {key for key, _ in asked}:
-        raise Refusal("InvalidParameterValue", "The specified transitive tag key must be included in the tags", 400)
+    tags = read_tags(asked.get("Tags", ()), "InvalidParameterValue")
+    keys, passed_on = {key.lower() for key, _ in tags}, {key.lower() for key in asked.get("TransitiveTagKeys", ())}
+    if keys & {key.lower() for key, _ in inherited}:
+        raise _wrong_value(
+            "One of the specified transitive tag keys can't be set because it conflicts with a transitive tag key from "
+            "the calling session."
+        )
+    if passed_on - keys:
+        raise _wrong_value("The specified transitive tag key must be included in the requested tags.")
+    if len(inherited) + len(tags) > _MOST_TAGS:
+        raise _wrong_value(f"A session can have {_MOST_TAGS} tags, with those of the calling session.")
     return circumstances.Request(
         role,
-        form["RoleSessionName"],
+        asked["RoleSessionName"],
         moment.now,
         state.region,
         moment.remote,
-        form.get("SourceIdentity", caller.source_identity),
-        (*inherited, *asked),
-        (*(key for key, _ in inherited), *transitive),
-        form.get("ExternalId"),
+        asked.get("SourceIdentity", caller.source_identity),
+        (*inherited, *tags),
+        (*(key for key, _ in inherited), *(key for key, _ in tags if key.lower() in passed_on)),
+        asked.get("ExternalId"),
     )
+
+
+def _wrong_value(message: str) -> Refusal:
+    return Refusal("InvalidParameterValue", message, 400)
 
 
 def _require_trust(caller: Grant, request: circumstances.Request) -> None:
@@ -172,15 +168,3 @@ def _require_trust(caller: Grant, request: circumstances.Request) -> None:
 def _denied(caller: Grant, action: str, arn: str, reason: str) -> Refusal:
     message = f"User: {caller.session_arn} is not authorized to perform: {action} on resource: {arn}"
     return Refusal("AccessDenied", message, reason=reason)
-
-
-def _seconds(text: str | None) -> int:
-    if text is None:
-        return _DEFAULT_SECONDS
-    if not re.fullmatch(r"\d{1,6}", text, re.ASCII) or not _SHORTEST_SECONDS <= int(text) <= _LONGEST_SECONDS:
-        raise _invalid(f"DurationSeconds must be a number from {_SHORTEST_SECONDS} to {_LONGEST_SECONDS}")
-    return int(text)
-
-
-def _invalid(message: str) -> Refusal:
-    return Refusal("ValidationError", message, 400)

@@ -6,6 +6,8 @@ import math
 
 from rolesanywhere_helper.emulator.answers import Refusal
 
+_LONGEST_WAIT = 86_400  # of a quota of almost nothing
+
 
 class Throttle:
     """Lets so many requests a second through: a bucket for each account, full at first, that fills up again.
@@ -14,13 +16,8 @@ class Throttle:
     """
 
     def __init__(self, per_second: float | None) -> None:
-        self.per_second = per_second
+        self._per_second = per_second
         self._buckets: dict[str, tuple[float, float]] = {}
-
-    def set(self, per_second: float | None) -> None:
-        """Change the quota, and begin with full buckets."""
-        self.per_second = per_second
-        self._buckets.clear()
 
     def take(self, account: str, now: float) -> None:
         """Count a request. ``now`` is in seconds since the epoch.
@@ -29,19 +26,19 @@ class Throttle:
             Refusal: ThrottlingException, with ``Retry-After`` in whole seconds.
 
         """
-        if self.per_second is None:
+        if self._per_second is None:
             return
-        size = max(1.0, self.per_second)
+        size = max(1.0, self._per_second)
         left, since = self._buckets.get(account, (size, now))
-        left = min(size, left + max(0.0, now - since) * self.per_second)
+        left = min(size, left + max(0.0, now - since) * self._per_second)
         if left < 1:
             self._buckets[account] = (left, now)
-            wait = math.ceil((1 - left) / self.per_second)
+            wait = math.ceil(min((1 - left) / self._per_second, _LONGEST_WAIT))
             raise Refusal(
                 "ThrottlingException",
                 "Rate exceeded",
                 429,
-                f"more than {self.per_second:g} a second",
+                f"more than {self._per_second:g} a second",
                 headers=(("Retry-After", str(wait)),),
             )
         self._buckets[account] = (left - 1, now)

@@ -134,6 +134,8 @@ def _source(managing: Managing, source: Input) -> tuple[str, str, str | None]:
     """Read a source: its type, the PEM that certificates are checked against, and the private CA's ARN if it is one."""
     source_type, data = source.get("sourceType"), source.get("sourceData", {})
     pem, arn = data.get("x509CertificateData"), data.get("acmPcaArn")
+    if pem is not None:
+        certificates.require_no_private_key(pem.encode("utf-8", "replace"))
     if source_type == "AWS_ACM_PCA" and arn is not None:
         if not _PRIVATE_CA.fullmatch(arn):
             raise invalid("acmPcaArn is not the ARN of a private certificate authority")

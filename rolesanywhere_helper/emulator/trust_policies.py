@@ -7,34 +7,50 @@ caller's own account would have to allow in an identity policy counts as allowed
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING
 
-from rolesanywhere_helper.emulator.conditions import UnevaluatedError, holds, is_operator, matches_pattern
+from rolesanywhere_helper.emulator.conditions import UnevaluatedError, holds, matches_pattern
+from rolesanywhere_helper.emulator.policy_documents import (
+    SYNTAX,
+    TRUST_ELEMENTS,
+    VERSIONS,
+    MalformedPolicyError,
+    conditions,
+    one_of,
+    read,
+    texts,
+    wanted_values,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from rolesanywhere_helper.emulator.conditions import Context
+    from rolesanywhere_helper.emulator.policy_documents import Policy, Statement
 
 SERVICE = "rolesanywhere.amazonaws.com"
 ASSUME_ROLE = "sts:AssumeRole"
 TAG_SESSION = "sts:TagSession"
 SET_SOURCE_IDENTITY = "sts:SetSourceIdentity"
 _ACTIONS = (ASSUME_ROLE, TAG_SESSION, SET_SOURCE_IDENTITY)
-_EFFECTS = ("Allow", "Deny")
-_VERSIONS = ("2012-10-17", "2008-10-17")
-# IAM user guide, "IAM JSON policy elements: Version": without one it is the older, which knows no variables.
-_WITH_VARIABLES, _DEFAULT_VERSION = _VERSIONS
-_ELEMENTS = frozenset(("Sid", "Effect", "Principal", "NotPrincipal", "Action", "NotAction", "Condition"))
+# IAM and STS service authorization reference: every action that a role's trust policy can be about.
+_KNOWN_ACTIONS = (*_ACTIONS, "sts:AssumeRoleWithSAML", "sts:AssumeRoleWithWebIdentity", "sts:SetContext")
+_INVALID_PRINCIPAL = 'Invalid principal in policy: "{}":"{}"'
 _PRINCIPALS = frozenset(("AWS", "Service", "Federated", "CanonicalUser"))
-_LONGEST = 4_096  # IAM user guide, "IAM quotas": 2048, or up to 4096 on request
-
-Statement: TypeAlias = dict[str, Any]
-
-
-class MalformedPolicyError(ValueError):
-    """A text is no trust policy; it says why, as IAM would."""
+# IAM user guide, "AWS JSON policy elements: Principal": no part of a name can be a wildcard, but everybody is a star.
+_NAME = r"[\w+=,.@-]+"
+_AWS_PRINCIPAL = re.compile(
+    r"\*|\d{12}|arn:aws[a-z-]*:(?:iam::\d{12}:(?:root|(?:user|role)/(?:[!-)+->@-~]+/)?" + _NAME + ")"
+    r"|sts::\d{12}:(?:assumed-role/" + _NAME + "/" + _NAME + "|federated-user/" + _NAME + "))",
+    re.ASCII,
+)
+_HOST_NAME = r"[a-z0-9-]+(?:\.[a-z0-9-]+)+"
+_SERVICE_PRINCIPAL = re.compile(_HOST_NAME, re.ASCII)
+_FEDERATED_PRINCIPAL = re.compile(
+    rf"{_HOST_NAME}|arn:aws[a-z-]*:iam::\d{{12}}:(?:saml|oidc)-provider/[^\s*?]+", re.ASCII
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +72,7 @@ def statement(principal: Mapping[str, object], condition: Mapping[str, object] |
 
 def document(*statements: Statement) -> str:
     """Write a policy document."""
-    return json.dumps({"Version": _VERSIONS[0], "Statement": list(statements)})
+    return json.dumps({"Version": VERSIONS[0], "Statement": list(statements)})
 
 
 def for_roles_anywhere(condition: Mapping[str, object] | None = None) -> str:
@@ -74,25 +90,37 @@ NOBODY = document({"Effect": "Deny", "Principal": "*", "Action": "sts:*"})
 
 
 def require_well_formed(text: str) -> None:
-    """Check a document as IAM does when it is stored.
+    """Check a document as IAM does when it is stored, but for :func:`require_principals`.
 
     Raises:
         MalformedPolicyError: it is no trust policy.
 
     """
-    if len(text) > _LONGEST:
-        raise MalformedPolicyError(f"Cannot exceed quota for ACLSizePerRole: {_LONGEST}")
     _read(text)
+
+
+def require_principals(text: str, is_there: Callable[[str], bool]) -> None:
+    """Require that there are all principals of the type AWS that a well-formed document names.
+
+    Raises:
+        MalformedPolicyError: one is not there.
+
+    """
+    for one in _read(text).statements:
+        principal = one.get("Principal", one.get("NotPrincipal"))
+        for name in texts(principal.get("AWS", []) if isinstance(principal, dict) else []):
+            if not is_there(name):
+                raise MalformedPolicyError(_INVALID_PRINCIPAL.format("AWS", name))
 
 
 def why_not(text: str, call: Call, actions: Iterable[str]) -> str | None:
     """Say why a policy does not let a caller do all of these actions; None if it does."""
     try:
-        version, every = _read(text)
-        statements = [one for one in every if _is_about(one, call)]
+        policy = _read(text)
+        statements = [one for one in policy.statements if _is_about(one, call)]
         for action in actions:
             effects = {
-                one["Effect"] for one in statements if _covers(one, action) and _is_met(one, call.context, version)
+                one["Effect"] for one in statements if _covers(one, action) and _is_met(one, call.context, policy)
             }
             if "Deny" in effects:
                 return f"the trust policy denies {action}"
@@ -105,53 +133,38 @@ def why_not(text: str, call: Call, actions: Iterable[str]) -> str | None:
     return None
 
 
-def _read(text: str) -> tuple[str, list[Statement]]:
-    """Return the version of a document, and its statements."""
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
-        raise MalformedPolicyError("This policy contains invalid Json") from None
-    if not isinstance(found, dict) or found.get("Version", _DEFAULT_VERSION) not in _VERSIONS:
-        raise MalformedPolicyError("Syntax errors in policy.")
-    statements = found.get("Statement")
-    several: list[Any] = statements if isinstance(statements, list) else [statements]
-    if set(found) - {"Version", "Id", "Statement"} or not several or not all(isinstance(one, dict) for one in several):
-        raise MalformedPolicyError("Syntax errors in policy.")
-    for one in several:
-        _require_well_formed(one)
-    return found.get("Version", _DEFAULT_VERSION), several
+def _read(text: str) -> Policy:
+    policy = read(text, TRUST_ELEMENTS)
+    for one in policy.statements:
+        _require_principals(one)
+        for action in one_of(one, "Action", "NotAction", SYNTAX):
+            if not any(matches_pattern(known.lower(), action.lower()) for known in _KNOWN_ACTIONS):
+                raise MalformedPolicyError("AssumeRole policy may only specify STS AssumeRole actions.")
+    return policy
 
 
-def _require_well_formed(one: Statement) -> None:
-    unknown = sorted(set(one) - _ELEMENTS)
-    if unknown:
-        raise MalformedPolicyError(f"Has prohibited field {unknown[0]}")
-    if one.get("Effect") not in _EFFECTS:
-        raise MalformedPolicyError("Missing required field Effect")
-    for name, negated in (("Principal", "NotPrincipal"), ("Action", "NotAction")):
-        if (name in one) == (negated in one):
-            raise MalformedPolicyError(f"Missing required field {name}")
-    _require_principal(one.get("Principal", one.get("NotPrincipal")))
-    for action in _texts(one.get("Action", one.get("NotAction"))):
-        if action != "*" and not action.lower().startswith("sts:"):
-            raise MalformedPolicyError("AssumeRole policy may only specify STS AssumeRole actions.")
-    for operator, keys in _conditions(one):
-        if not is_operator(operator):
-            raise MalformedPolicyError(f"Invalid Condition type : {operator}")
-        for value in keys.values():
-            _texts(value)
-
-
-def _require_principal(principal: object) -> None:
+def _require_principals(one: Statement) -> None:
+    given = [one[name] for name in ("Principal", "NotPrincipal") if name in one]
+    if not given:
+        raise MalformedPolicyError("Missing required field Principal")
+    principal = given[0]
+    if len(given) > 1 or not (principal == "*" or (isinstance(principal, dict) and principal)):
+        raise MalformedPolicyError(SYNTAX)
     if principal == "*":
         return
-    if not isinstance(principal, dict) or not principal or set(principal) - _PRINCIPALS:
-        raise MalformedPolicyError("Syntax error in policy.")
-    for name in _texts(principal.get("AWS", [])):
-        if name != "*" and not name.startswith("arn:") and not (name.isdecimal() and len(name) == len("111122223333")):
-            raise MalformedPolicyError(f'Invalid principal in policy: "AWS":"{name}"')
-    for names in principal.values():
-        _texts(names)
+    if set(principal) - _PRINCIPALS:
+        raise MalformedPolicyError(SYNTAX)
+    for kind, names in principal.items():
+        for name in texts(names):
+            _require_principal(kind, name)
+
+
+def _require_principal(kind: str, name: str) -> None:
+    if kind == "Federated" and not _FEDERATED_PRINCIPAL.fullmatch(name):
+        raise MalformedPolicyError("Federated principals must be valid domain names or SAML metadata ARNs")
+    known = {"AWS": _AWS_PRINCIPAL, "Service": _SERVICE_PRINCIPAL}.get(kind)
+    if known is not None and not known.fullmatch(name):
+        raise MalformedPolicyError(_INVALID_PRINCIPAL.format(kind.upper(), name))
 
 
 def _is_about(one: Statement, call: Call) -> bool:
@@ -161,8 +174,8 @@ def _is_about(one: Statement, call: Call) -> bool:
     if principal == "*":
         return True
     if not isinstance(principal, dict):
-        raise MalformedPolicyError("Syntax error in policy.")
-    named = {(kind, name) for kind, names in principal.items() for name in _texts(names)}
+        raise MalformedPolicyError(SYNTAX)
+    named = {(kind, name) for kind, names in principal.items() for name in texts(names)}
     return bool(named & call.principals) or ("AWS", "*") in named
 
 
@@ -173,29 +186,14 @@ def _covers(one: Statement, action: str) -> bool:
 
 
 def _is_one_of(action: str, patterns: object) -> bool:
-    return any(matches_pattern(action.lower(), pattern.lower()) for pattern in _texts(patterns))
+    return any(matches_pattern(action.lower(), pattern.lower()) for pattern in texts(patterns))
 
 
-def _is_met(one: Statement, context: Context, version: str) -> bool:
+def _is_met(one: Statement, context: Context, policy: Policy) -> bool:
     # All of them, so that what is not evaluated is found although something before it does not hold.
     met = [
-        holds(operator, key, _texts(wanted), context, has_variables=version == _WITH_VARIABLES)
-        for operator, keys in _conditions(one)
+        holds(operator, key, wanted_values(wanted), context, has_variables=policy.has_variables)
+        for operator, keys in conditions(one)
         for key, wanted in keys.items()
     ]
     return all(met)
-
-
-def _conditions(one: Statement) -> list[tuple[str, dict[str, object]]]:
-    conditions = one.get("Condition", {})
-    if not isinstance(conditions, dict) or not all(isinstance(keys, dict) for keys in conditions.values()):
-        raise MalformedPolicyError("Syntax errors in policy.")
-    return list(conditions.items())
-
-
-def _texts(value: object) -> list[str]:
-    """Read a value that may stand alone or in a list; numbers and booleans are written as JSON writes them."""
-    several = value if isinstance(value, list) else [value]
-    if not all(isinstance(one, str | int | float) for one in several):
-        raise MalformedPolicyError("Syntax errors in policy.")
-    return [one if isinstance(one, str) else json.dumps(one) for one in several]

@@ -252,6 +252,17 @@ def test_another_accounts_resource_is_denied(accounts: Accounts, error_of: Error
     assert accounts.roles_anywhere.get_profile(profileId=arn)["profile"]["name"] == "emulator"
 
 
+def test_another_accounts_role_cannot_be_handed_to_the_service(accounts: Accounts, error_of: ErrorOf) -> None:
+    client, own = accounts.roles_anywhere, accounts.arns["roleArn"]
+    foreign, profile = accounts.emulator.state.origin.other_role_arn, accounts.arns["profileArn"]
+    denied = (403, "AccessDeniedException", "Cross-account pass role is not allowed.")
+    assert error_of(lambda: client.create_profile(name="x", roleArns=[own, foreign])) == denied
+    assert error_of(lambda: client.update_profile(profileId=profile, roleArns=[foreign])) == denied
+    assert client.get_profile(profileId=profile)["profile"]["roleArns"] == [own]
+    other = accounts.administrator(other=True).client("rolesanywhere")
+    assert other.create_profile(name="x", roleArns=[foreign])["profile"]["roleArns"] == [foreign]
+
+
 INVALID: list[tuple[str, dict[str, Any], str]] = [
     ("create_profile", {"name": "a|b", "roleArns": []}, "regular expression"),
     ("create_profile", {"name": "x", "roleArns": ["no role"]}, "roleArns.1.member"),
@@ -439,6 +450,21 @@ def test_a_crl_that_is_not_the_trust_anchors_is_refused(
     content = crl_of(stranger, 1) if data == "of a stranger" else b"noise"
     refused = error_of(lambda: client.import_crl(name="x", crlData=content, trustAnchorArn=anchor))
     assert refused[:2] == (400, "ValidationException")
+
+
+def test_crl_data_holds_one_crl(accounts: Accounts, error_of: ErrorOf) -> None:
+    client, anchor = accounts.roles_anywhere, accounts.arns["trustAnchorArn"]
+    one, two = crl_of(accounts.authority, 1), crl_of(accounts.authority, 2)
+    crl = client.import_crl(name="x", crlData=b"some text before it\n" + one, trustAnchorArn=anchor)["crl"]["crlId"]
+    for data in (one + two, one + accounts.authority.pem):
+        message = "There is more than one PEM block in crlData: a single X.509 CRL is expected"
+        expected = (400, "ValidationException", message)
+        assert error_of(partial(client.import_crl, name="y", crlData=data, trustAnchorArn=anchor)) == expected
+        assert error_of(partial(client.update_crl, crlId=crl, crlData=data)) == expected
+    in_der = b"".join(crl_of(accounts.authority, serial, pem=False) for serial in (1, 2))
+    assert error_of(lambda: client.update_crl(crlId=crl, crlData=in_der))[:2] == (400, "ValidationException")
+    assert client.get_crl(crlId=crl)["crl"]["crlData"].endswith(one)
+    assert client.update_crl(crlId=crl, crlData=two)["crl"]["crlData"] == two
 
 
 def test_a_stranger_with_the_cas_name_cannot_revoke(accounts: Accounts, error_of: ErrorOf) -> None:

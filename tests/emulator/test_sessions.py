@@ -16,7 +16,7 @@ from rolesanywhere_helper.emulator.answers import Refusal
 from rolesanywhere_helper.emulator.server import running
 from rolesanywhere_helper.emulator.settings import Settings
 from rolesanywhere_helper.emulator.throttle import Throttle
-from rolesanywhere_helper.pki.certificates import Validity
+from rolesanywhere_helper.pki.certificates import CertificateAuthority, LeafRequest, Validity
 from rolesanywhere_helper.pki.keys import KeyKind
 from tests.emulator.conftest import Accounts
 from tests.emulator.crl import crl_of
@@ -89,6 +89,30 @@ def test_a_new_profile_has_the_services_defaults(accounts: Accounts) -> None:
     assert refused.refusal == (403, DENIED, "Not authorized to set roleSessionName")
     client.update_profile(profileId=made["profileId"], acceptRoleSessionName=True)
     assert accounts.create_session(profileArn=made["profileArn"], roleSessionName="deploy").status == 201
+
+
+def test_trust_anchor_profile_and_role_are_of_one_account(accounts: Accounts) -> None:
+    other = accounts.administrator(other=True)
+    client, role = other.client("rolesanywhere"), accounts.emulator.state.origin.other_role_arn
+    name = role.rpartition("/")[2]
+    other.client("iam").update_assume_role_policy(RoleName=name, PolicyDocument=json.dumps(allow()))
+    source = {
+        "sourceType": "CERTIFICATE_BUNDLE",
+        "sourceData": {"x509CertificateData": accounts.authority.pem.decode()},
+    }
+    anchor = client.create_trust_anchor(name="x", source=source, enabled=True)["trustAnchor"]["trustAnchorArn"]
+    profile = client.create_profile(name="x", roleArns=[role], enabled=True, aliasName="x")["profile"]
+
+    for arn in (profile["profileArn"], profile["aliasArn"]):
+        refused = accounts.create_session(profileArn=arn, roleArn=role)
+        assert refused.refusal == (403, DENIED, "Invalid or empty profile provided.")
+        assert accounts.last()["reason"] == "the profile is in another account or region than the trust anchor"
+        assert accounts.create_session(trustAnchorArn=anchor, profileArn=arn, roleArn=role).status == 201
+
+    accounts.change_profile(role_arns=(accounts.arns["roleArn"], role))  # CreateProfile would not have it
+    assert accounts.create_session(roleArn=role).refusal == (403, DENIED, f"Unable to assume role for {role}.")
+    assert accounts.last()["reason"] == "the role is another account's than the profile"
+    assert accounts.create_session().status == 201
 
 
 def test_instance_properties_can_be_required(accounts: Accounts) -> None:
@@ -318,9 +342,43 @@ def test_a_subject_remembers_certificates_properties_and_how_it_ended(accounts: 
     assert properties == [({"host": "a"}, False), ({"host": "b"}, True)]
 
 
+def test_a_subject_remembers_that_its_certificate_was_refused_as_revoked(accounts: Accounts) -> None:
+    client, leaf = accounts.roles_anywhere, accounts.leaf(serial=5)
+
+    def credential() -> Any:
+        (summary,) = client.list_subjects()["subjects"]
+        subject = client.get_subject(subjectId=summary["subjectId"])["subject"]
+        (seen,) = subject["credentials"]
+        assert seen["seenAt"] == subject["lastSeenAt"]
+        return seen
+
+    assert accounts.create_session(leaf).status == 201
+    before = credential()
+    data, anchor = crl_of(accounts.authority, 5), accounts.arns["trustAnchorArn"]
+    crl = client.import_crl(name="x", crlData=data, trustAnchorArn=anchor, enabled=True)["crl"]["crlId"]
+    assert accounts.create_session(leaf).refusal[2] == "Certificate revoked"
+    after = credential()
+    assert (before["failed"], after["failed"]) == (False, True)
+    assert before["seenAt"] < after["seenAt"]
+    client.disable_crl(crlId=crl)
+    assert accounts.create_session(leaf).status == 201
+    assert credential()["failed"] is False
+
+
 def test_who_leads_to_no_trust_anchor_is_no_subject(accounts: Accounts, stranger: Any) -> None:
     assert accounts.create_session(accounts.leaf(stranger)).status == 403
     assert accounts.roles_anywhere.list_subjects()["subjects"] == []
+
+
+@pytest.mark.parametrize(("name", "is_doubted"), [("Build server 7", True), ("build/7", True), ("build-7@a", False)])
+def test_a_source_identity_that_sts_would_not_take_is_given_and_doubted(
+    accounts: Accounts,
+    name: str,
+    is_doubted: bool,  # noqa: FBT001 - a parameter of the test
+) -> None:
+    granted = accounts.create_session(accounts.leaf(subject=(("CN", name),)))
+    assert granted.json["credentialSet"][0]["sourceIdentity"] == f"CN={name}"
+    assert (name in (accounts.last()["reason"] or "")) is is_doubted
 
 
 # Quota, clock, strictness
@@ -353,6 +411,14 @@ def test_the_services_quota_is_ten_a_second_for_each_account() -> None:
     assert passed("111122223333", 1000.5) == 5
     assert passed("111122223333", 2000.0) == 10
     Throttle(None).take("111122223333", 0)
+
+
+def test_a_quota_of_almost_nothing_is_no_wait_without_end() -> None:
+    throttle = Throttle(1e-320)
+    throttle.take("111122223333", 1000.0)
+    with pytest.raises(Refusal) as caught:
+        throttle.take("111122223333", 1000.0)
+    assert caught.value.headers == (("Retry-After", "86400"),)
 
 
 def test_the_services_clock_can_be_set_apart(accounts: Accounts) -> None:
@@ -388,12 +454,49 @@ def test_strictness_is_a_knob_and_the_list_has_the_flags(accounts: Accounts, fla
 
 
 @pytest.mark.parametrize(
-    "knobs", [{}, {"lenient": 1}, {"quotaPerSecond": 0}, {"clockOffsetSeconds": "1"}, {"unknown": 1}, []], ids=str
+    ("knobs", "said"),
+    [
+        ({}, "known knobs: lenient"),
+        ({"unknown": 1}, "known knobs: lenient"),
+        ([], "no JSON object"),
+        ({"lenient": 1, "clockOffsetSeconds": 5}, "lenient has to be true or false"),
+        ({"lenient": None}, "lenient has to be"),
+        ({"quotaPerSecond": 0}, "quotaPerSecond has to be a number above 0, up to 1000000, or null"),
+        ({"quotaPerSecond": 1e7}, "quotaPerSecond has to be"),
+        ({"quotaPerSecond": True}, "quotaPerSecond has to be"),
+        ({"clockOffsetSeconds": "1"}, "clockOffsetSeconds has to be a number from -1000000000 to 1000000000"),
+        ({"clockOffsetSeconds": float("nan")}, "clockOffsetSeconds has to be"),
+        ({"clockOffsetSeconds": -1e10, "quotaPerSecond": -1}, "null; clockOffsetSeconds has to be"),
+    ],
+    ids=str,
 )
-def test_a_knob_that_makes_no_sense_is_refused_and_turns_nothing(accounts: Accounts, knobs: Any) -> None:
+def test_a_knob_that_makes_no_sense_is_refused_and_turns_nothing(accounts: Accounts, knobs: Any, said: str) -> None:
     before = accounts.control("GET", "knobs").json
-    assert accounts.control("POST", "knobs", knobs).status == 400
+    refused = accounts.control("POST", "knobs", knobs)
+    assert refused.status == 400
+    assert said in refused.json["message"]
     assert accounts.control("GET", "knobs").json == before
+
+
+@pytest.mark.parametrize("ahead", [1_000_000_000, -1_000_000_000])
+def test_the_furthest_clock_and_expiry_are_good_for_a_session(accounts: Accounts, ahead: int) -> None:
+    ages = Validity(1, 4_000_000_000)
+    authority = CertificateAuthority.root("Ages", ages, KeyKind.P_256)
+    source = {"sourceType": "CERTIFICATE_BUNDLE", "sourceData": {"x509CertificateData": authority.pem.decode()}}
+    made = accounts.roles_anywhere.create_trust_anchor(name="x", source=source, enabled=True)
+    anchor = made["trustAnchor"]["trustAnchorArn"]
+    issued = authority.issue(LeafRequest(ages, key=KeyKind.P_256))
+    accounts.emulator.set_clock_offset(ahead)
+    for seconds in (315_360_000, -315_360_000):
+        accounts.emulator.set_fault(expiresInSeconds=seconds)
+        granted = accounts.create_session(issued, now=time.time() + ahead, trustAnchorArn=anchor)
+        expiration = _seconds(granted.json["credentialSet"][0]["credentials"]["expiration"])
+        assert expiration == pytest.approx(time.time() + ahead + seconds, abs=10)
+    with pytest.raises(ValueError, match="clockOffsetSeconds has to be"):
+        accounts.emulator.set_clock_offset(ahead * 1000)
+    with pytest.raises(ValueError, match="quotaPerSecond has to be"):
+        accounts.emulator.set_quota(0)
+    assert accounts.control("GET", "knobs").json["clockOffsetSeconds"] == ahead
 
 
 # Ten kinds of tampering

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from botocore.exceptions import CredentialRetrievalError, NoCredentialsError
+from botocore.exceptions import BotoCoreError, CredentialRetrievalError, NoCredentialsError
 from inventory import whose_inventory
 
 
@@ -64,6 +64,60 @@ def test_nothing_of_the_environment_leads_elsewhere(roles_anywhere: Any, monkeyp
     # What is not emulated goes where it went before, and what a client is given counts.
     assert session.client("sqs").meta.endpoint_url == nobody
     assert session.client("sts", endpoint_url=f"{nobody}/given").meta.endpoint_url == f"{nobody}/given"
+
+
+@pytest.fixture
+def developer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Return the home of somebody who works with AWS every day, and whose shell says so."""
+    folder = tmp_path / ".aws"
+    folder.mkdir()
+    everywhere = "use_fips_endpoint = true\nuse_dualstack_endpoint = true\nendpoint_url = http://127.0.0.1:1\n"
+    sections = ("default", "profile work", "profile administrator")
+    (folder / "config").write_text("".join(f"[{each}]\nregion = eu-west-3\n{everywhere}" for each in sections))
+    keys = "aws_access_key_id = AKIAIOSFODNN7EXAMPLE\naws_secret_access_key = of somebody else\n"
+    (folder / "credentials").write_text("".join(f"[{each}]\n{keys}" for each in ("default", "work", "administrator")))
+    said = {
+        "HOME": str(tmp_path),
+        "AWS_CONFIG_FILE": str(folder / "config"),
+        "AWS_SHARED_CREDENTIALS_FILE": str(folder / "credentials"),
+        "AWS_PROFILE": "work",
+        "AWS_DEFAULT_PROFILE": "gone",
+        "AWS_USE_FIPS_ENDPOINT": "true",
+        "AWS_USE_DUALSTACK_ENDPOINT": "true",
+        "AWS_ENDPOINT_URL": "http://127.0.0.1:1",
+        "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "true",
+        "AWS_STS_REGIONAL_ENDPOINTS": "legacy",
+        "AWS_MAX_ATTEMPTS": "none",
+        "AWS_RETRY_MODE": "none",
+        "AWS_CA_BUNDLE": str(tmp_path / "none.pem"),
+        "AWS_WEB_IDENTITY_TOKEN_FILE": str(tmp_path / "none"),
+        "AWS_ROLE_ARN": "arn:aws:iam::999999999999:role/another",
+        "AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://127.0.0.1:1/",
+        "ROLESANYWHERE_HELPER_USE_FIPS_ENDPOINT": "true",
+        "ROLESANYWHERE_HELPER_AGENT_SOCKET": str(tmp_path / "none.sock"),
+    }
+    for name, value in said.items():
+        monkeypatch.setenv(name, value)
+    return tmp_path
+
+
+def test_what_a_developer_has_set_up_stays_outside(
+    roles_anywhere: Any, developer: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises((BotoCoreError, ValueError)):
+        whose_inventory()
+    session, administrator = roles_anywhere.session(), roles_anywhere.administrator()
+    assert session.client("sts").get_caller_identity()["Account"] == roles_anywhere.account
+    assert administrator.client("iam").list_roles()["Roles"]
+    assert administrator.client("rolesanywhere").list_profiles()["profiles"]
+    monkeypatch.chdir(developer)
+    (developer / "json.py").write_text("raise SystemExit('a module of the project')\n")
+    command = [sys.executable, str(Path(__file__).with_name("inventory.py"))]
+    said = subprocess.run(command, env=roles_anywhere.environment(), capture_output=True, text=True, check=True)
+    assert said.stdout == roles_anywhere.account
+    roles_anywhere.use(monkeypatch)
+    assert whose_inventory() == roles_anywhere.account
+    assert sorted(each.name for each in (developer / ".aws").iterdir()) == ["config", "credentials"]
 
 
 @pytest.mark.parametrize(

@@ -98,26 +98,46 @@ def test_a_fault_applies_to_its_operation_only(bench: Bench) -> None:
     assert (refused.status, b"<Code>InternalServerException</Code>" in refused.body) == (500, True)
 
 
-@pytest.mark.parametrize(
-    "fault",
-    [
-        {},
-        [],
-        {"statsu": 500},
-        {"status": "500"},
-        {"status": 99},
-        {"times": 0},
-        {"delaySeconds": -1},
-        {"operation": "ListBuckets"},
-        {"operation": []},
-        {"headers": {"X": "a\r\nb"}},
-        {"truncate": 1},
-    ],
-    ids=str,
-)
-def test_a_fault_that_makes_no_sense_is_refused(bench: Bench, fault: Any) -> None:
-    assert call(bench.endpoint, "POST", "/_emulator/faults", fault).status == 400
+NONSENSE: list[tuple[Any, str]] = [
+    ({}, "at least one key"),
+    ([], "a JSON object"),
+    ({"statsu": 500}, "unknown keys: statsu; known: operation"),
+    ({"status": "500"}, "status has to be a whole number from 200 to 599"),
+    ({"status": 99}, "status has to be"),
+    ({"times": 0}, "times has to be a whole number from 1 to 1000000"),
+    ({"times": True}, "times has to be"),
+    ({"delaySeconds": -1}, "delaySeconds has to be a number from 0 to 86400"),
+    ({"delaySeconds": 1e300}, "delaySeconds has to be"),
+    ({"delaySeconds": float("nan")}, "delaySeconds has to be"),
+    ({"operation": "ListBuckets"}, "operation has to be the name of an operation"),
+    ({"operation": []}, "operation has to be"),
+    ({"headers": {"X": "a\r\nb"}}, "headers has to be"),
+    ({"headers": {"X Y": "a"}}, "headers has to be"),
+    ({"headers": {"Content-Length": "5"}}, "other than content-length and transfer-encoding"),
+    ({"type": "a\r\nb"}, "type has to be 1 to 256 printable ASCII characters"),
+    ({"type": ""}, "type has to be"),
+    ({"body": "\ud800"}, "body has to be text"),
+    ({"message": 5}, "message has to be text"),
+    ({"truncate": 1}, "truncate has to be true or false"),
+    ({"expiresInSeconds": 10**12}, "expiresInSeconds has to be a whole number from -315360000 to 315360000"),
+    ({"expiresInSeconds": 0.5}, "expiresInSeconds has to be"),
+    ({"status": 500, "times": 0, "truncate": "no"}, "1000000; truncate has to be"),
+]
+
+
+def test_a_fault_that_makes_no_sense_is_refused_with_all_that_is_wrong(bench: Bench) -> None:
+    for fault, said in NONSENSE:
+        refused = call(bench.endpoint, "POST", "/_emulator/faults", fault)
+        assert refused.refusal[:2] == (400, "ValidationException"), fault
+        assert said in refused.refusal[2]
     assert bench.create().status == 201
+
+
+def test_the_furthest_values_of_a_fault_can_be_answered_with(bench: Bench) -> None:
+    _order(bench, expiresInSeconds=315_360_000, times=1)
+    _order(bench, operation="AssumeRole", type="x" * 256, message="\x00<&", status=599)
+    assert bench.create().json["credentialSet"][0]["credentials"]["expiration"].startswith("20")
+    assert call(bench.endpoint, "GET", "/?Action=AssumeRole&Version=2011-06-15").status == 599
 
 
 # The list of requests, and who may ask for it

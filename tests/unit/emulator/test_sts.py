@@ -206,14 +206,14 @@ def test_a_role_of_another_account_is_reached_from_the_first(bench: Bench) -> No
 def test_only_a_trusted_caller_with_the_external_id_gets_in(bench: Bench, refusal_of: Any) -> None:
     client = _client(bench, _issued(bench, roleSessionName="deploy"))
     other, own = bench.emulator.state.roles[1], bench.emulator.state.roles[0]
-    condition = {"StringEquals": {"sts:ExternalId": "secret handshake"}}
+    condition = {"StringEquals": {"sts:ExternalId": "secret-handshake"}}
     bench.change_role(1, trust_policy=trust_policies.for_principals((own.arn,), condition))
     caller = "arn:aws:sts::111122223333:assumed-role/EmulatorRole/deploy"
     for role in (own, other):
         status, code, message = refusal_of(lambda role=role: client.assume_role(RoleArn=role.arn, RoleSessionName="me"))
         assert (status, code) == (403, "AccessDenied")
         assert message == f"User: {caller} is not authorized to perform: sts:AssumeRole on resource: {role.arn}"
-    assert client.assume_role(RoleArn=other.arn, RoleSessionName="me", ExternalId="secret handshake")
+    assert client.assume_role(RoleArn=other.arn, RoleSessionName="me", ExternalId="secret-handshake")
 
 
 @pytest.mark.parametrize("seconds", [3601, 43_200])
