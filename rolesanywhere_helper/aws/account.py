@@ -27,14 +27,18 @@ from rolesanywhere_helper.domain.account_setup import (
     Account,
     Action,
     FoundAnchor,
+    FoundCrl,
     FoundProfile,
     FoundRole,
     Step,
     Wanted,
+    certificates_in,
+    crl_steps,
     trust_policy,
 )
 from rolesanywhere_helper.domain.arn import parse_caller_arn
 from rolesanywhere_helper.errors import BadAnswerError, NetworkError, RefusedError, UsageError
+from rolesanywhere_helper.frozen import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -42,10 +46,23 @@ if TYPE_CHECKING:
 _CONNECT_SECONDS, _READ_SECONDS, _ATTEMPTS = 10, 30, 4
 _ABSENT = "NoSuchEntity"
 _LONGEST_MESSAGE = 500
+_CRL_ACTIONS: Mapping[Action, str] = {
+    Action.IMPORT_CRL: "imported",
+    Action.REPLACE_CRL: "replaced",
+    Action.ENABLE_CRL: "enabled",
+}
 _CREDENTIALS_HINT = (
     "give an administrator's credentials as to every AWS client: --aws-profile NAME, or AWS_ACCESS_KEY_ID and "
     "AWS_SECRET_ACCESS_KEY; --print cloudformation and --print terraform need none"
 )
+
+
+@dataclass(frozen=True, slots=True)
+class NamedAnchor:
+    """A trust anchor, found by the CA that it trusts."""
+
+    name: str
+    found: FoundAnchor
 
 
 class AwsAccount:
@@ -76,6 +93,11 @@ class AwsAccount:
         self._region = str(session.region_name)
 
     @property
+    def region(self) -> str:
+        """The region that is meant."""
+        return self._region
+
+    @property
     def endpoint(self) -> str:
         """The URL of Roles Anywhere that is used."""
         return str(self._roles_anywhere.meta.endpoint_url)
@@ -91,7 +113,9 @@ class AwsAccount:
         """
         with _told("GetCallerIdentity"):
             caller = parse_caller_arn(str(self._sts.get_caller_identity()["Arn"]))
-        return Account(caller, self._region, self._anchor(asked.name), self._role(asked), self._profile(asked.name))
+        anchor = self._anchor(asked.name)
+        crl = None if anchor is None or asked.crl is None else self.crl(NamedAnchor(asked.name, anchor))
+        return Account(caller, self._region, anchor, self._role(asked), self._profile(asked.name), crl)
 
     def do(self, step: Step, asked: Wanted, before: Account) -> Account:
         """Do one step, and return the account as it is then.
@@ -105,6 +129,7 @@ class AwsAccount:
             Action.CREATE_ANCHOR: self._create_anchor,
             Action.CHANGE_ANCHOR: self._change_anchor,
             Action.ENABLE_ANCHOR: self._enable_anchor,
+            **dict.fromkeys(_CRL_ACTIONS, self._bring_crl),
             Action.CREATE_ROLE: self._create_role,
             Action.CHANGE_TRUST_POLICY: self._change_trust_policy,
             Action.CHANGE_LONGEST_SESSION: self._change_longest_session,
@@ -116,23 +141,58 @@ class AwsAccount:
         with _told(f"{step.action.value} {step.target}"):
             return acts[step.action](step, asked, before)
 
-    def publish_crl(self, name: str, crl: bytes) -> str:
-        """Give the trust anchor of this name its revocation list, enabled; return what was done.
+    def anchors_of(self, ca: str) -> tuple[NamedAnchor, ...]:
+        """Find every trust anchor of the region that trusts a CA (PEM), whatever its name and whoever has made it.
 
         Raises:
-            UsageError: there is no such trust anchor, or several.
+            RefusedError: the administrator may not look.
+            UsageError: there are no credentials.
+            NetworkError: AWS gave no answer.
+
+        """
+        with _told("look for the trust anchors of the CA"):
+            pages = self._roles_anywhere.get_paginator("list_trust_anchors").paginate()
+            named = [
+                NamedAnchor(each["name"], _found_anchor(each, is_ours=False))
+                for page in pages
+                for each in page["trustAnchors"]
+            ]
+        return tuple(each for each in named if certificates_in(ca) & certificates_in(each.found.bundle))
+
+    def crl(self, anchor: NamedAnchor) -> FoundCrl | None:
+        """Return the revocation list that a trust anchor has under its own name.
+
+        Raises:
+            RefusedError: the administrator may not look.
+            NetworkError: AWS gave no answer.
+
+        """
+        with _told(f"look for the revocation list of trust anchor {anchor.name}"):
+            pages = self._roles_anywhere.get_paginator("list_crls").paginate()
+            found = (
+                _found_crl(each)
+                for page in pages
+                for each in page["crls"]
+                if (each["name"], each["trustAnchorArn"]) == (anchor.name, anchor.found.arn)
+            )
+            return next(found, None)
+
+    def publish_crl(self, anchor: NamedAnchor, crl: str, found: FoundCrl | None) -> str:
+        """Give a trust anchor the revocation list of its CA (PEM), enabled; return what was done.
+
+        ``found`` is the one that it has.
+
+        Raises:
             RefusedError: AWS says no.
             NetworkError: AWS gave no answer.
 
         """
-        anchor = self._anchor(name)
-        if anchor is None:
-            raise UsageError(
-                f"there is no trust anchor {name} in {self._region}, so the revocation list is not imported",
-                "give its --name; where it was named otherwise: aws rolesanywhere import-crl",
-            )
-        with _told(f"import the revocation list of trust anchor {name}"):
-            return self._put_crl(name, anchor, crl)
+        arn, done = anchor.found.arn, []
+        for step in crl_steps(anchor.name, crl, found):
+            with _told(f"{step.action.value} {anchor.name}"):
+                found = self._do_crl(step.action, anchor.name, arn, crl, found)
+            done.append(_CRL_ACTIONS[step.action])
+        return " and ".join(done) or "unchanged"
 
     # What is there
 
@@ -196,6 +256,10 @@ class AwsAccount:
         enabled = self._roles_anywhere.enable_trust_anchor(trustAnchorId=_id(_there(before.anchor).arn))
         return replace(before, anchor=_found_anchor(enabled["trustAnchor"], is_ours=True))
 
+    def _bring_crl(self, step: Step, asked: Wanted, before: Account) -> Account:
+        arn, crl = _there(before.anchor).arn, _there(asked.crl)
+        return replace(before, crl=self._do_crl(step.action, asked.name, arn, crl, before.crl))
+
     def _create_role(self, _: Step, asked: Wanted, before: Account) -> Account:
         policy = trust_policy(_there(before.anchor).arn, asked.subjects)
         made = self._iam.create_role(
@@ -245,30 +309,21 @@ class AwsAccount:
         enabled = self._roles_anywhere.enable_profile(profileId=_id(_there(before.profile).arn))
         return replace(before, profile=_found_profile(enabled["profile"], is_ours=True))
 
-    def _put_crl(self, name: str, anchor: FoundAnchor, crl: bytes) -> str:
-        pages = self._roles_anywhere.get_paginator("list_crls").paginate()
-        found = [
-            each
-            for page in pages
-            for each in page["crls"]
-            if (each["name"], each["trustAnchorArn"]) == (name, anchor.arn)
-        ]
-        if not found:
-            self._roles_anywhere.import_crl(
-                name=name,
-                crlData=crl,
-                enabled=True,
-                trustAnchorArn=anchor.arn,
-                tags=[{"key": TAG_KEY, "value": name}],
-            )
-            return "imported"
-        there = found[0]
-        is_new = there["crlData"] != crl
-        if is_new:
-            self._roles_anywhere.update_crl(crlId=there["crlId"], crlData=crl)
-        if not there["enabled"]:
-            self._roles_anywhere.enable_crl(crlId=there["crlId"])
-        return "replaced" if is_new else "unchanged" if there["enabled"] else "enabled"
+    def _do_crl(self, action: Action, name: str, anchor_arn: str, crl: str, found: FoundCrl | None) -> FoundCrl:
+        match action:
+            case Action.IMPORT_CRL:
+                told = self._roles_anywhere.import_crl(
+                    name=name,
+                    crlData=crl.encode(),
+                    enabled=True,
+                    trustAnchorArn=anchor_arn,
+                    tags=[{"key": TAG_KEY, "value": name}],
+                )
+            case Action.REPLACE_CRL:
+                told = self._roles_anywhere.update_crl(crlId=_there(found).identifier, crlData=crl.encode())
+            case _:
+                told = self._roles_anywhere.enable_crl(crlId=_there(found).identifier)
+        return _found_crl(told["crl"])
 
 
 def _source(asked: Wanted) -> dict[str, object]:
@@ -286,6 +341,10 @@ def _id(arn: str) -> str:
 def _found_anchor(told: Any, *, is_ours: bool) -> FoundAnchor:
     bundle = told["source"].get("sourceData", {}).get("x509CertificateData", "")
     return FoundAnchor(told["trustAnchorArn"], bundle, told["enabled"], is_ours)
+
+
+def _found_crl(told: Any) -> FoundCrl:
+    return FoundCrl(told["crlId"], told["crlData"], told["enabled"])
 
 
 def _found_profile(told: Any, *, is_ours: bool) -> FoundProfile:

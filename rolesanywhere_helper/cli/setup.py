@@ -63,6 +63,7 @@ _PRIVATE_KEY = Flag("private-key", Kind.REFERENCE, Place.NOWHERE, "its private k
 _SECRET = "ca-password"  # noqa: S105 - the name of a flag
 _DEFAULT_NAME = "rolesanywhere-helper"
 _DEFAULT_DAYS = 90
+_TO_BE_MADE = "(to be made)"
 _LANGUAGES = ("cloudformation", "terraform")
 _SUBJECT_FLAGS: Mapping[str, str] = {"CN": "subject-cn", "OU": "subject-ou", "O": "subject-o"}
 _OF_THE_CA = frozenset({_LOCAL_CA.name, _PASSWORD.name, "name"})
@@ -225,6 +226,8 @@ def _issue(asked: _Asked) -> int:
         (*others, ("CN", str(asked.text("issue")))), asked.days, None if request is None else Path(request)
     )
     render.message(f"issued for {asked.days} days: {files.certificate}")
+    if files.is_new_key:
+        render.message("the key before was that of a revoked certificate, so this one is new")
     if files.key is not None:
         render.message(f"its private key: {files.key}")
     write_stdout(f"{files.certificate}\n".encode())
@@ -235,9 +238,31 @@ def _revoke(asked: _Asked) -> int:
     authority = _authority(asked)
     serial = authority.revoke(str(asked.text("revoke")))
     render.message(f"revoked {serial:x} in {authority.crl}")
-    done = _account(asked).publish_crl(asked.name, authority.crl.read_bytes())
-    render.message(f"the revocation list of trust anchor {asked.name}: {done}")
+    _publish(asked, authority)
     return 0
+
+
+def _publish(asked: _Asked, authority: AuthorityDirectory) -> None:
+    """Give the revocation list to every trust anchor of the CA, or to the one that was named."""
+    aws, name = _account(asked), asked.text("name")
+    anchors = aws.anchors_of(_certificates(str(authority.certificate)))
+    chosen = [each for each in anchors if name in {None, each.name}]
+    if anchors and not chosen:
+        raise UsageError(
+            f"this CA has no trust anchor {name} in {aws.region}, so the revocation list is not imported",
+            f"leave --name out, or give one of: {', '.join(sorted(each.name for each in anchors))}",
+        )
+    for each in chosen:
+        found = aws.crl(each)
+        if found is not None:
+            authority.require_nothing_lost(found.content, found.identifier)
+        done = aws.publish_crl(each, str(authority.revocations()), found)
+        render.message(f"the revocation list of trust anchor {each.name}: {done}")
+    for each in anchors:
+        if each not in chosen:
+            render.message(f"not given to {each.name}, another trust anchor of this CA: leave --name out to reach all")
+    if not anchors:
+        render.message(f"this CA has no trust anchor in {aws.region} yet: setup imports the list when it makes one")
 
 
 def _authority(asked: _Asked) -> AuthorityDirectory:
@@ -300,16 +325,24 @@ def _set_up(asked: _Asked) -> int:
         subjects=_subjects(asked),
         duration_seconds=asked.seconds,
         policy_arns=asked.texts("policy-arn"),
+        crl=None if asked.text(_LOCAL_CA.name) is None else _authority(asked).revocations(),
     )
     if asked.text("print") is not None:
         return _print(str(asked.text("print")), wanted)
     aws = _account(asked)
     found = aws.look(wanted)
-    if asked.switch("dry-run"):
-        return _show_plan(wanted, found)
-    made = _converge(aws, wanted, found)
-    block = _block(asked, aws, wanted, made)
+    if found.crl is not None:
+        _authority(asked).require_nothing_lost(found.crl.content, found.crl.identifier)
+    leaf = _leaf(asked, wanted)
     path = asked.place(_WRITE)
+    # A file that cannot be written is found out while there is nothing to take back.
+    foreseen = None if path is None else _foreseen(path, _block(aws, wanted, found, leaf))
+    if asked.switch("dry-run"):
+        return _show_plan(wanted, found, foreseen)
+    made = _converge(aws, wanted, found)
+    if made.anchor is None or made.profile is None:
+        raise BadAnswerError("AWS has not told the ARNs of trust anchor and profile")
+    block = _block(aws, wanted, made, leaf)
     if path is not None:
         _write_config(path, block)
     write_stdout(str(block).encode())
@@ -336,9 +369,6 @@ def _subjects(asked: _Asked) -> dict[str, tuple[str, ...]]:
 
 
 def _bundle(asked: _Asked) -> str:
-    from rolesanywhere_helper.pki.trust_bundle import trust_bundle  # noqa: PLC0415 - imports cryptography
-    from rolesanywhere_helper.system.inputs import explain, read_input  # noqa: PLC0415 - only when chosen
-
     path = asked.place(_CA)
     if path is None:
         authority = _authority(asked)
@@ -349,6 +379,13 @@ def _bundle(asked: _Asked) -> str:
             )
         _make_if_missing(authority, asked)
         path = str(authority.certificate)
+    return _certificates(path)
+
+
+def _certificates(path: str) -> str:
+    from rolesanywhere_helper.pki.trust_bundle import trust_bundle  # noqa: PLC0415 - imports cryptography
+    from rolesanywhere_helper.system.inputs import explain, read_input  # noqa: PLC0415 - only when chosen
+
     try:
         return trust_bundle(read_input(path).content, path)
     except OSError as error:
@@ -363,6 +400,8 @@ def _print(language: str, wanted: Wanted) -> int:
         render.message("its role has a name: deploy it with --capabilities CAPABILITY_NAMED_IAM")
     else:
         write_stdout(terraform.render(wanted).encode())
+        if wanted.crl is not None:
+            render.message("Terraform cannot import the revocation list: after apply run this again without --print")
     return 0
 
 
@@ -372,12 +411,12 @@ def _account(asked: _Asked) -> AwsAccount:
     return AwsAccount(asked.text("aws-profile"), asked.region)
 
 
-def _show_plan(wanted: Wanted, found: Account) -> int:
+def _show_plan(wanted: Wanted, found: Account, foreseen: str | None) -> int:
     from rolesanywhere_helper.domain.account_setup import plan  # noqa: PLC0415 - only when chosen
 
-    steps = plan(wanted, found)
+    steps = [*map(str, plan(wanted, found)), *(() if foreseen is None else (foreseen,))]
     head = f"account {found.caller.account}, region {found.region}, as {found.caller}"
-    write_stdout("\n".join([head, *(map(str, steps) if steps else ["nothing to do"]), ""]).encode())
+    write_stdout("\n".join([head, *(steps or ["nothing to do"]), ""]).encode())
     return 0
 
 
@@ -399,21 +438,20 @@ def _converge(aws: AwsAccount, wanted: Wanted, found: Account) -> Account:
     return found
 
 
-def _block(asked: _Asked, aws: AwsAccount, wanted: Wanted, made: Account) -> SessionBlock:
+def _block(aws: AwsAccount, wanted: Wanted, account: Account, leaf: Mapping[str, str]) -> SessionBlock:
+    """Return the session; before the account is set up, with what will be an ARN in its place."""
     from rolesanywhere_helper.domain.endpoint import regional_endpoint  # noqa: PLC0415 - only when chosen
     from rolesanywhere_helper.protocol.session_toml import SessionBlock  # noqa: PLC0415 - as above
 
-    if made.anchor is None or made.profile is None:
-        raise BadAnswerError("AWS has not told the ARNs of trust anchor and profile")
-    values = _leaf(asked, wanted)
-    values |= {
-        "trust-anchor-arn": made.anchor.arn,
-        "profile-arn": made.profile.arn,
-        "role-arn": made.role_arn(wanted.role_name),
+    values = {
+        **leaf,
+        "trust-anchor-arn": _TO_BE_MADE if account.anchor is None else account.anchor.arn,
+        "profile-arn": _TO_BE_MADE if account.profile is None else account.profile.arn,
+        "role-arn": account.role_arn(wanted.role_name),
     }
     if wanted.duration_seconds != DEFAULT_SECONDS:
         values["duration"] = f"{wanted.duration_seconds}s"
-    if aws.endpoint != str(regional_endpoint(made.caller.partition, made.region)):
+    if aws.endpoint != str(regional_endpoint(account.caller.partition, account.region)):
         values["endpoint"] = aws.endpoint
     return SessionBlock(wanted.name, values)
 
@@ -429,7 +467,37 @@ def _leaf(asked: _Asked, wanted: Wanted) -> dict[str, str]:
                 _CERTIFICATE.name: str(files.certificate),
                 _PRIVATE_KEY.name: None if files.key is None else str(files.key),
             }
+    if asked.text(_LOCAL_CA.name) is not None:
+        _tell_if_revoked(_authority(asked), given[_CERTIFICATE.name])
     return {name: value for name, value in given.items() if value is not None}
+
+
+def _tell_if_revoked(authority: AuthorityDirectory, certificate: str | None) -> None:
+    if certificate is not None and authority.is_revoked(certificate):
+        name = authority.name_of(Path(certificate)) or "NAME"
+        render.message(
+            f"this leaf is revoked, and gets no session: {certificate} (for a new one: "
+            f"rolesanywhere-helper setup --with-local-ca {authority.certificate.parent} --issue {name})"
+        )
+
+
+def _foreseen(path: str, block: SessionBlock) -> str | None:
+    """Say what will be written into the configuration file, if anything is.
+
+    Raises:
+        ConfigurationError: nothing can be.
+        UsageError: it cannot be read.
+
+    """
+    from rolesanywhere_helper.system.inputs import explain, read_input  # noqa: PLC0415 - only when chosen
+
+    try:
+        before = read_input(path).content
+    except FileNotFoundError:
+        before = None
+    except OSError as error:
+        raise UsageError(*explain(error, path)) from error
+    return None if block.added_to(before) == before else f"write [session.{block.name}] into {path}"
 
 
 def _write_config(path: str, block: SessionBlock) -> None:

@@ -3,7 +3,8 @@
 :func:`plan` compares and says what is left to do. Who does one step knows the account a little better, and asks again:
 what a dry run shows and what is done are the same plan. An empty plan is the end, and a second run finds it so.
 
-Nothing is changed that somebody else has made: what differs and lacks our tag is a conflict.
+Nothing is changed that somebody else has made: what differs and lacks our tag is a conflict. The one exception is the
+revocation list of a local CA: whoever has signed it may always bring the newest one.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 _ROLE_NAME = re.compile(r"[\w+=,.@-]{1,64}", re.ASCII)
 _POLICY = re.compile(r"arn:aws[a-z-]*:iam::(?:aws|\d{12}):policy/[\x21-\x7e]{1,512}", re.ASCII)
 _CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----(.*?)-----END CERTIFICATE-----", re.DOTALL)
+_CRL = re.compile(rb"-----BEGIN X509 CRL-----(.*?)-----END X509 CRL-----", re.DOTALL)
 _LONGEST_VALUE = 256  # of a session tag
 
 
@@ -45,6 +47,9 @@ class Action(Enum):
     CREATE_ANCHOR = "create trust anchor"
     CHANGE_ANCHOR = "replace the certificates of trust anchor"
     ENABLE_ANCHOR = "enable trust anchor"
+    IMPORT_CRL = "import the revocation list of trust anchor"
+    REPLACE_CRL = "replace the revocation list of trust anchor"
+    ENABLE_CRL = "enable the revocation list of trust anchor"
     CREATE_ROLE = "create role"
     CHANGE_TRUST_POLICY = "replace the trust policy of role"
     CHANGE_LONGEST_SESSION = "change the longest session of role"
@@ -86,7 +91,10 @@ class SubjectRule:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What shall be there. Make it with :func:`wanted`, which checks it; ``bundle`` are certificates as PEM."""
+    """What shall be there. Make it with :func:`wanted`, which checks it; ``bundle`` are certificates as PEM.
+
+    ``crl`` is what the CA has revoked, as PEM; None where that is not ours to say, or nothing is revoked.
+    """
 
     name: str
     role_name: str
@@ -94,6 +102,7 @@ class Wanted:
     subjects: tuple[SubjectRule, ...]
     duration_seconds: int
     policy_arns: tuple[str, ...] = ()
+    crl: str | None = None
 
     @property
     def longest_role_seconds(self) -> int:
@@ -134,6 +143,15 @@ class FoundProfile:
 
 
 @dataclass(frozen=True, slots=True)
+class FoundCrl:
+    """The revocation list of a trust anchor as it is."""
+
+    identifier: str
+    content: bytes
+    is_enabled: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Account:
     """What an account has under the names in question; ``caller`` is the ARN of who asks."""
 
@@ -142,6 +160,7 @@ class Account:
     anchor: FoundAnchor | None = None
     role: FoundRole | None = None
     profile: FoundProfile | None = None
+    crl: FoundCrl | None = None
 
     def role_arn(self, name: str) -> str:
         """Return the ARN of the role: the one that there is, or the one that it will have."""
@@ -158,6 +177,7 @@ def wanted(  # noqa: PLR0913 - what a set-up is made of, each by name
     subjects: Mapping[str, Sequence[str]],
     duration_seconds: int,
     policy_arns: Sequence[str] = (),
+    crl: str | None = None,
 ) -> Wanted:
     """Check what was asked for; ``subjects`` are the values of ``CN``, ``OU`` and ``O`` that may come in.
 
@@ -187,7 +207,7 @@ def wanted(  # noqa: PLR0913 - what a set-up is made of, each by name
             "nothing says which certificates may have the role",
             "add --subject-cn NAME (may be repeated, and hold *), --subject-ou or --subject-o",
         )
-    return Wanted(name, role_name, bundle, rules, duration_seconds, tuple(dict.fromkeys(policy_arns)))
+    return Wanted(name, role_name, bundle, rules, duration_seconds, tuple(dict.fromkeys(policy_arns)), crl)
 
 
 def trust_policy(anchor_arn: Any, subjects: Sequence[SubjectRule]) -> dict[str, Any]:
@@ -235,14 +255,36 @@ def _decoded(pem: str) -> Iterator[bytes]:
             continue
 
 
+def crl_steps(name: str, wanted: str | None, found: FoundCrl | None) -> Iterator[Step]:
+    """Say what is left to do for a trust anchor to know what its CA has revoked."""
+    if wanted is None:
+        return
+    if found is None:
+        yield Step(Action.IMPORT_CRL, name)
+        return
+    if _crl_der(found.content) != _crl_der(wanted.encode()):
+        yield Step(Action.REPLACE_CRL, name)
+    if not found.is_enabled:
+        yield Step(Action.ENABLE_CRL, name)
+
+
+def _crl_der(content: bytes) -> bytes:
+    """Return a list as DER, in whichever of its two forms the service gives it back."""
+    armoured = _CRL.search(content)
+    return content if armoured is None else base64.b64decode(armoured[1])
+
+
 def _anchor_steps(asked: Wanted, found: Account) -> Iterator[Step]:
     anchor = found.anchor
     if anchor is None:
         yield Step(Action.CREATE_ANCHOR, asked.name, (f"{len(certificates_in(asked.bundle))} CA certificate(s)",))
+        yield from crl_steps(asked.name, asked.crl, None)
         return
     if certificates_in(anchor.bundle) != certificates_in(asked.bundle):
         _require_ours(anchor.is_ours, f"trust anchor {asked.name}", "its certificates differ", "--name")
         yield Step(Action.CHANGE_ANCHOR, asked.name, ("leaves of the CA before are refused from then on",))
+    # Before anything that lets leaves in: what was revoked must not come back.
+    yield from crl_steps(asked.name, asked.crl, found.crl)
     if not anchor.is_enabled:
         _require_ours(anchor.is_ours, f"trust anchor {asked.name}", "it is disabled", "--name")
         yield Step(Action.ENABLE_ANCHOR, asked.name)

@@ -60,6 +60,32 @@ class RevocationList:
         return builder.sign(key, digest).public_bytes(Encoding.PEM)
 
 
+def rewritten(pem: bytes) -> str:
+    """Return a list alone, without anything else that may stand in its file.
+
+    Raises:
+        ValueError: it is none.
+
+    """
+    return x509.load_pem_x509_crl(pem).public_bytes(Encoding.PEM).decode("ascii")
+
+
+def lost_serials(before: bytes, after: bytes, ca: x509.Certificate) -> frozenset[int]:
+    """Return whom a list (PEM or DER) of this CA revokes, and another one (PEM) that would take its place does not.
+
+    A list that another CA has signed revokes none of this one's.
+
+    Raises:
+        ValueError: one of them is no list.
+
+    """
+    found = (x509.load_pem_x509_crl if b"-----BEGIN" in before else x509.load_der_x509_crl)(before)
+    key = ca.public_key()
+    if not isinstance(key, (rsa.RSAPublicKey, ec.EllipticCurvePublicKey)) or not found.is_signature_valid(key):
+        return frozenset()
+    return frozenset(each.serial_number for each in found) - {each.serial for each in read_list(after).revoked}
+
+
 def read_list(pem: bytes) -> RevocationList:
     """Read a list that was signed before.
 

@@ -10,7 +10,7 @@ from rolesanywhere_helper.domain.account_setup import TAG_KEY, trust_policy
 if TYPE_CHECKING:
     from rolesanywhere_helper.domain.account_setup import Wanted
 
-_ANCHOR, _ROLE, _PROFILE = "TrustAnchor", "Role", "Profile"
+_ANCHOR, _ROLE, _PROFILE, _CRL = "TrustAnchor", "Role", "Profile", "RevocationList"
 _ANCHOR_ARN = {"Fn::GetAtt": [_ANCHOR, "TrustAnchorArn"]}
 _ROLE_ARN = {"Fn::GetAtt": [_ROLE, "Arn"]}
 _PROFILE_ARN = {"Fn::GetAtt": [_PROFILE, "ProfileArn"]}
@@ -40,14 +40,26 @@ def render(asked: Wanted) -> str:
         "DurationSeconds": asked.duration_seconds,
         "Tags": tags,
     }
+    resources: dict[str, Any] = {
+        _ANCHOR: {"Type": "AWS::RolesAnywhere::TrustAnchor", "Properties": anchor},
+        _ROLE: {"Type": "AWS::IAM::Role", "Properties": role},
+        _PROFILE: {"Type": "AWS::RolesAnywhere::Profile", "Properties": profile},
+    }
+    if asked.crl is not None:
+        crl = {
+            "Name": asked.name,
+            "Enabled": True,
+            "TrustAnchorArn": _ANCHOR_ARN,
+            "CrlData": asked.crl,
+            "Tags": tags,
+        }
+        resources[_CRL] = {"Type": "AWS::RolesAnywhere::CRL", "Properties": crl}
+        # What was revoked must not be let in for a moment.
+        resources[_ROLE]["DependsOn"] = _CRL
     template = {
         "AWSTemplateFormatVersion": "2010-09-09",
         "Description": f"IAM Roles Anywhere for {asked.name}: trust anchor, role and profile",
-        "Resources": {
-            _ANCHOR: {"Type": "AWS::RolesAnywhere::TrustAnchor", "Properties": anchor},
-            _ROLE: {"Type": "AWS::IAM::Role", "Properties": role},
-            _PROFILE: {"Type": "AWS::RolesAnywhere::Profile", "Properties": profile},
-        },
+        "Resources": resources,
         "Outputs": {
             "TrustAnchorArn": {"Value": _ANCHOR_ARN},
             "ProfileArn": {"Value": _PROFILE_ARN},

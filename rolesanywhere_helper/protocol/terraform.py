@@ -12,6 +12,11 @@ from rolesanywhere_helper.frozen import dataclass
 if TYPE_CHECKING:
     from rolesanywhere_helper.domain.account_setup import Wanted
 
+# hashicorp/aws has trust anchors and profiles, but no resource for this.
+_CRL_COMMENT = """\
+# The provider has no resource for revocation lists, and the CA has revoked certificates, which are let in until its
+# list is imported: after each apply run "rolesanywhere-helper setup" with the same flags and without --print.
+"""
 _KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 
 
@@ -23,7 +28,10 @@ class _Expression:
 
 
 def render(asked: Wanted) -> str:
-    """Write trust anchor, role, attachments and profile, with their ARNs as outputs."""
+    """Write trust anchor, role, attachments and profile, with their ARNs as outputs.
+
+    A revocation list cannot be written: a comment says so.
+    """
     label = asked.name if asked.name[0].isalpha() else f"_{asked.name}"
     tags = {TAG_KEY: asked.name}
     anchor, role = (f"{kind}.{label}" for kind in ("aws_rolesanywhere_trust_anchor", "aws_iam_role"))
@@ -75,7 +83,7 @@ def render(asked: Wanted) -> str:
             )
         ),
     ]
-    return "\n".join(blocks)
+    return "\n".join(blocks if asked.crl is None else [_CRL_COMMENT, *blocks])
 
 
 def _block(head: str, *lines: str) -> str:

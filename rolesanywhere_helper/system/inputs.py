@@ -180,6 +180,20 @@ def check_private_key_file(
     )
 
 
+def check_own_key_file(file: InspectedFile) -> None:
+    """Refuse a private key that this program has made if somebody else could have changed or read it since.
+
+    No flag accepts it as it is: it was as it should be, and a command makes it so again.
+
+    Raises:
+        UnsafeFileError: others can change or read the key; the hint is the command that mends it.
+
+    """
+    findings = [*_changeable_by_others(file), *_readable_by_everybody(file)]
+    if findings:
+        raise UnsafeFileError(_what("private key", file, findings), _commands(findings))
+
+
 def check_trusted_file(file: InspectedFile, what: str) -> None:
     """Refuse a file that steers this program if somebody else could have changed it.
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from contextlib import suppress
 
 from rolesanywhere_helper.errors import UnwritableFileError
-from rolesanywhere_helper.system.inputs import check_private_key_file, inspect_input
+from rolesanywhere_helper.system.inputs import check_own_key_file, inspect_input
 
 _MODE = 0o600
+_TEMPORARY = re.compile(r"\..+\.key\.new-[0-9]+-[0-9a-f]{8}", re.ASCII)
 
 
 def write_new_key(path: str, content: bytes, *, replace: bool) -> None:
@@ -33,10 +35,22 @@ def write_new_key(path: str, content: bytes, *, replace: bool) -> None:
     except OSError as error:
         raise _unwritable(path, error) from error
     try:
-        check_private_key_file(inspect_input(path), strict=True, accept_insecure=False)
+        check_own_key_file(inspect_input(path))
     except BaseException:
         os.unlink(path)  # noqa: PTH108 - as above
         raise
+
+
+def sweep_unfinished_keys(directory: str) -> None:
+    """Remove the keys (``NAME.key``) that :func:`write_new_key` was killed over, from a directory of one's own.
+
+    Nobody may be writing one there meanwhile: whoever calls this has the lock that every writer takes.
+    """
+    with suppress(FileNotFoundError), os.scandir(directory) as entries:
+        for entry in entries:
+            if _TEMPORARY.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
+                with suppress(OSError):
+                    os.unlink(entry.path)  # noqa: PTH108 - as above
 
 
 def _write(path: str, content: bytes) -> None:

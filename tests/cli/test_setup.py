@@ -263,9 +263,35 @@ class TestTheAccount:
         assert "nothing to change in [session.build]" in outputs[1].err
         run = ("credential-process", "--no-cache", "--session=build", f"--config={config}")
         assert admin.run_helper(*run).exit_code == 0
-        refused = admin.setup("--duration=2h", *flags)
-        assert (refused.exit_code, config.read_text()) == (2, text)
-        assert "another [session.build]" in refused.err
+
+    def test_a_changed_session_is_changed_where_it_stands_and_one_of_others_stops_it_beforehand(
+        self, admin: Administrator
+    ) -> None:
+        config = admin.folder / "config.toml"
+        flags = ("--subject-cn=build-7", f"--write-config={config}")
+        first = tomllib.loads(admin.setup(*flags).out)["session"]["build"]
+        config.write_text(f"# mine\n{config.read_text()}external-id = 'x' # theirs\n\n[session.other]\n")
+        identifier = first["trust-anchor-arn"].rpartition("/")[2]
+        admin.client("rolesanywhere").delete_trust_anchor(trustAnchorId=identifier)
+
+        told = admin.setup(*flags, "--duration=2h", "--dry-run")
+        done = admin.setup(*flags, "--duration=2h")
+
+        assert told.out.endswith(f"\nwrite [session.build] into {config}\n")
+        assert done.exit_code == 0, done.err
+        text, new = config.read_text(), tomllib.loads(done.out)["session"]["build"]
+        assert new["trust-anchor-arn"] != first["trust-anchor-arn"]
+        assert tomllib.loads(text)["session"] == {"build": new | {"external-id": "x"}, "other": {}}
+        assert text.startswith("# mine\n[session.build]\n# certificate = ")
+        assert text.endswith("external-id = 'x' # theirs\nduration = \"7200s\"\n\n[session.other]\n")
+        assert "nothing to do\n" in admin.setup(*flags, "--duration=2h", "--dry-run").out
+        # Not one of this set-up: nothing is done in the account either.
+        config.write_text("[session.build]\nrole-arn = 'theirs'\n")
+        admin.emulated.emulator.forget_requests()
+        for more in ([], ["--dry-run"]):
+            refused = admin.setup(*flags, "--duration=3h", *more)
+            assert (refused.exit_code, "another [session.build]" in refused.err, admin.changes()) == (2, True, [])
+        assert config.read_text() == "[session.build]\nrole-arn = 'theirs'\n"
 
     @pytest.mark.parametrize(
         ("flags", "error"),
@@ -466,6 +492,103 @@ class TestTheLocalCa:
         admin.local("--issue=build-7")
         assert admin.credentials(block, *flags[0]).exit_code == 0
 
+    def test_what_was_revoked_stays_revoked_wherever_the_ca_becomes_a_trust_anchor(self, admin: Administrator) -> None:
+        leaves = [f"{admin.folder}/local/leaves/build-{number}" for number in (7, 8)]
+        flags = [[f"--certificate={leaf}.pem", f"--private-key={leaf}.key"] for leaf in leaves]
+        wanted = ("--subject-cn=build-7", "--subject-cn=build-8")
+
+        def outcomes(block: str) -> list[bool]:
+            return ["Certificate revoked" in admin.credentials(block, *leaf).err for leaf in flags]
+
+        for number in (7, 8):
+            admin.local(f"--issue=build-{number}")
+        early = admin.local(f"--revoke={leaves[0]}.pem")
+        assert (early.exit_code, "no trust anchor in us-east-1 yet" in early.err) == (0, True), early.err
+        plan = admin.local("--name=build", *wanted, "--dry-run")
+        made = admin.local("--name=build", *wanted)
+        assert outcomes(made.out) == [True, False]
+        assert "import the revocation list of trust anchor build\n" in plan.out
+        assert admin.changes()[:2] == ["CreateTrustAnchor", "ImportCrl"]
+        # Another name for the same CA.
+        assert outcomes(admin.local("--name=more", *wanted).out) == [True, False]
+        # Made again: the list of the one before is of no use to it.
+        client, arn = admin.client("rolesanywhere"), tomllib.loads(made.out)["session"]["build"]["trust-anchor-arn"]
+        client.delete_trust_anchor(trustAnchorId=arn.rpartition("/")[2])
+        again = admin.local("--name=build", *wanted)
+        assert outcomes(again.out) == [True, False]
+        # What is there already is compared.
+        arn = tomllib.loads(again.out)["session"]["build"]["trust-anchor-arn"]
+        [crl] = [each for each in client.list_crls()["crls"] if each["trustAnchorArn"] == arn]
+        client.disable_crl(crlId=crl["crlId"])
+        assert "enable the revocation list of trust anchor build" in admin.local("--name=build", *wanted).err
+        assert "nothing to do" in admin.local("--name=build", *wanted, "--dry-run").out
+
+    def test_a_revocation_reaches_every_trust_anchor_of_the_ca(self, admin: Administrator) -> None:
+        admin.local("--issue=build-7")
+        leaf = f"{admin.folder}/local/leaves/build-7"
+        flags = [f"--certificate={leaf}.pem", f"--private-key={leaf}.key"]
+        blocks = [admin.local(f"--name={name}", "--subject-cn=build-7").out for name in ("one", "two")]
+        revoke = f"--revoke={leaf}.pem"
+
+        unknown = admin.local("--name=three", revoke)
+        assert (unknown.exit_code, "leave --name out, or give one of: one, two" in unknown.err) == (2, True)
+        one = admin.local("--name=one", revoke)
+        assert (one.exit_code, "not given to two" in one.err) == (0, True)
+        assert [admin.credentials(block, *flags).exit_code for block in blocks] == [1, 0]
+        assert admin.local(revoke).exit_code == 0
+        assert [admin.credentials(block, *flags).exit_code for block in blocks] == [1, 1]
+
+        # Named in a session, it is told; a renewed one is not.
+        told = f"this leaf is revoked, and gets no session: {leaf}.pem"
+        for more, is_told in (([], True), (["--dry-run"], True), (flags, True)):
+            assert (told in admin.local("--name=one", "--subject-cn=build-7", *more).err) is is_told
+        admin.local("--issue=build-7")
+        assert told not in admin.local("--name=one", "--subject-cn=build-7").err
+
+    def test_the_revocation_list_is_printed_where_it_can_be(self, admin: Administrator) -> None:
+        admin.local("--issue=build-7")
+        printed = [admin.local("--subject-cn=a", f"--print={each}") for each in ("cloudformation", "terraform")]
+        assert not any("evocation" in each.out + each.err for each in printed)
+        admin.local("--revoke=local/leaves/build-7.pem")
+
+        cloudformation, terraform = (
+            admin.local("--subject-cn=a", f"--print={each}") for each in ("cloudformation", "terraform")
+        )
+
+        resources = json.loads(cloudformation.out)["Resources"]
+        assert resources["RevocationList"]["Properties"] == {
+            "Name": "rolesanywhere-helper",
+            "Enabled": True,
+            "TrustAnchorArn": {"Fn::GetAtt": ["TrustAnchor", "TrustAnchorArn"]},
+            "CrlData": (admin.folder / "local/crl.pem").read_text(),
+            "Tags": resources["Role"]["Properties"]["Tags"],
+        }
+        assert resources["Role"]["DependsOn"] == "RevocationList"
+        assert terraform.out.startswith("# The provider has no resource for revocation lists")
+        assert "Terraform cannot import the revocation list" in terraform.err
+
+    def test_a_key_that_was_revoked_is_never_certified_again(self, admin: Administrator, run_helper: RunHelper) -> None:
+        admin.local("--issue=build-7")
+        key = admin.folder / "local/leaves/build-7.key"
+        revoked = key.read_bytes()
+        run_helper("csr", f"--private-key={key}", "--subject=/CN=x", "--out=same.csr")
+        assert admin.local("--issue=other", "--csr=same.csr").exit_code == 0
+        assert admin.local("--issue=build-7").exit_code == 0
+        assert key.read_bytes() == revoked
+        admin.local("--revoke=local/leaves/build-7.pem")
+
+        renewed = admin.local("--issue=build-7")
+        refused = admin.local("--issue=another", "--csr=same.csr")
+
+        assert (renewed.exit_code, "so this one is new" in renewed.err) == (0, True)
+        assert key.read_bytes() != revoked
+        assert (refused.exit_code, "is that of a certificate that was revoked" in refused.err) == (2, True)
+        assert "keygen" in refused.err
+        # The new one is renewed like any other.
+        new = key.read_bytes()
+        assert "so this one is new" not in admin.local("--issue=build-7").err
+        assert key.read_bytes() == new
+
     def test_a_second_revocation_adds_to_the_list_and_a_repeated_one_changes_nothing(
         self, admin: Administrator
     ) -> None:
@@ -489,6 +612,14 @@ class TestTheLocalCa:
             capture_output=True,
             text=True,
         )
+        # An old copy of the directory lets nobody in again, and the list is brought back as the hint says.
+        both = crl.read_bytes()
+        crl.write_bytes(once)
+        for flags in (("--subject-cn=build-*", "--dry-run"), (f"--revoke={first}",)):
+            stale = admin.local("--name=build", *flags)
+            assert (stale.exit_code, f"the imported revocation list has {second}" in stale.err) == (2, True)
+        assert f"--crl-id {imported['crlId']}" in stale.err
+        assert admin.client("rolesanywhere").list_crls()["crls"][0]["crlData"] == both
         assert "verify OK" in told.stderr
         assert all(f"{int(serial, 16):X}" in told.stdout for serial in (first, second))
 
@@ -532,6 +663,14 @@ class TestTheLocalCa:
         admin.local("--issue=build-7")
         (admin.folder / "local/ca.key").chmod(0o622)
 
+        (admin.folder / "local").chmod(0o777)
+
         refused = admin.local("--issue=build-8")
 
         assert (refused.exit_code, "can be written by" in refused.err) == (1, True)
+        assert "--accept" not in refused.err
+        hint = next(line.partition("run: ")[2] for line in refused.err.splitlines() if "run: " in line)
+        subprocess.run(["sh", "-c", hint], check=True)
+        assert admin.local("--issue=build-8").exit_code == 0
+        (admin.folder / "local/ca.key").chmod(0o644)
+        assert f"run: chmod o-r {admin.folder}/local/ca.key\n" in admin.local("--issue=build-9").err

@@ -139,18 +139,35 @@ def test_terraform_applies_what_is_printed_and_a_second_plan_is_empty(
     assert terraform.plan()[0] == 2
 
 
-@pytest.mark.parametrize("wanted", [WANTED, ("--subject-cn=*",)], ids=["everything", "the least"])
 def test_the_cloudformation_template_passes_the_linter(
-    own: Emulated, peer: Callable[[str], Path], run_helper: RunHelper, tmp_path: Path, wanted: tuple[str, ...]
+    own: Emulated, peer: Callable[[str], Path], run_helper: RunHelper, tmp_path: Path
 ) -> None:
     template = tmp_path / "template.json"
-    template.write_text(printed(run_helper, own, "cloudformation", *wanted))
+    template.write_text(printed(run_helper, own, "cloudformation"))
     assert lint(peer, template) == ""
 
     wrong: dict[str, Any] = json.loads(template.read_text())
     wrong["Resources"]["Profile"]["Properties"]["Durations"] = 1
     template.write_text(json.dumps(wrong))
     assert "Durations" in lint(peer, template)
+
+
+def test_a_cloudformation_template_of_the_least_and_with_a_revocation_list_passes_the_linter(
+    own: Emulated, peer: Callable[[str], Path], run_helper: RunHelper, tmp_path: Path
+) -> None:
+    (tmp_path / "passphrase").write_text("passphrase")
+    local = ("--with-local-ca", tmp_path / "ca", "--ca-password-file", tmp_path / "passphrase")
+    environment = {"AWS_CONFIG_FILE": str(own.announcement["awsConfig"])}
+    issued = run_helper("setup", *local, "--issue=a").out.strip()
+    run_helper("setup", *local, "--revoke", issued, "--aws-profile=emulator-admin", env=environment)
+    template = tmp_path / "template.json"
+    template.write_text(run_helper("setup", *local, "--subject-cn=*", "--print=cloudformation").out)
+    assert lint(peer, template) == ""
+
+    wrong: dict[str, Any] = json.loads(template.read_text())
+    wrong["Resources"]["RevocationList"]["Properties"]["Anchor"] = 1
+    template.write_text(json.dumps(wrong))
+    assert "Anchor" in lint(peer, template)
 
 
 def lint(peer: Callable[[str], Path], template: Path) -> str:

@@ -13,6 +13,7 @@ from rolesanywhere_helper.domain.account_setup import (
     Account,
     Action,
     FoundAnchor,
+    FoundCrl,
     FoundProfile,
     FoundRole,
     Wanted,
@@ -24,6 +25,7 @@ from rolesanywhere_helper.domain.arn import Arn, parse_caller_arn
 from rolesanywhere_helper.errors import InvalidArnError, InvalidParameterError, UsageError
 
 BUNDLE = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
+CRL = "-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n"
 ANCHOR = "arn:aws:rolesanywhere:eu-central-1:111122223333:trust-anchor/1"
 ROLE = "arn:aws:iam::111122223333:role/build"
 CALLER = Arn("aws", "iam", "", "111122223333", "user/me")
@@ -98,6 +100,33 @@ def test_line_ends_of_a_bundle_are_no_difference_and_another_certificate_is() ->
 def test_a_new_trust_anchor_changes_the_policy_of_a_role_that_there_is() -> None:
     account = replace(complete(asked()), anchor=None)
     assert actions(asked(), account) == [Action.CREATE_ANCHOR, Action.CHANGE_TRUST_POLICY]
+
+
+def test_a_revocation_list_is_imported_before_anybody_is_let_in() -> None:
+    both = asked(crl=CRL)
+    assert actions(both, NOTHING)[:3] == [Action.CREATE_ANCHOR, Action.IMPORT_CRL, Action.CREATE_ROLE]
+    account = complete(both)
+    assert account.anchor is not None
+    disabled = replace(account, anchor=replace(account.anchor, is_enabled=False))
+    assert actions(both, disabled) == [Action.IMPORT_CRL, Action.ENABLE_ANCHOR]
+    # Also for a trust anchor that others have made: the list is the CA's.
+    assert actions(both, complete(both, is_ours=False)) == [Action.IMPORT_CRL]
+
+
+@pytest.mark.parametrize(
+    ("content", "is_enabled", "left"),
+    [
+        (CRL.encode(), True, []),
+        (b"\0\0\0", True, []),  # as DER
+        (CRL.replace("\n", "\r\n").encode(), True, []),
+        (CRL.encode(), False, [Action.ENABLE_CRL]),
+        (b"\1", False, [Action.REPLACE_CRL, Action.ENABLE_CRL]),
+    ],
+)
+def test_a_revocation_list_that_is_there_is_compared(content: bytes, is_enabled: bool, left: list[Action]) -> None:  # noqa: FBT001 - a parameter
+    account = replace(complete(asked()), crl=FoundCrl("1", content, is_enabled))
+    assert actions(asked(crl=CRL), account) == left
+    assert actions(asked(), account) == []
 
 
 def test_a_role_under_a_path_is_listed_as_it_is() -> None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import Encoding
 
-from rolesanywhere_helper.errors import UnreadableKeyError, UsageError, WrongSecretError
+from rolesanywhere_helper.errors import UnreadableKeyError, UnsupportedKeyError, UsageError, WrongSecretError
 from rolesanywhere_helper.pki.certificates import CertificateAuthority, Validity
-from rolesanywhere_helper.pki.keys import KeyKind
+from rolesanywhere_helper.pki.keys import KeyKind, generate_key
 from rolesanywhere_helper.pki.local_authority import LocalAuthority, new_authority
 from rolesanywhere_helper.pki.revocation import RevocationList, read_list
 
@@ -63,3 +67,26 @@ def test_a_list_grows_by_number_and_is_signed_by_its_ca(kind: KeyKind) -> None:
     assert not RevocationList().holds(1)
     with pytest.raises(UsageError, match="cannot be read"):
         authority.revoke(3, b"no list", now)
+
+
+def request(key: Any, digest: hashes.SHA256 | None) -> bytes:
+    return x509.CertificateSigningRequestBuilder(x509.Name([])).sign(key, digest).public_bytes(Encoding.PEM)
+
+
+def test_a_request_for_a_key_that_the_service_refuses_is_refused() -> None:
+    now, sha = time.time(), hashes.SHA256()
+    authority = LocalAuthority(CertificateAuthority.root("CA", Validity.days(now, 10), KeyKind.P_256))
+
+    def issued(key: Any, digest: hashes.SHA256 | None = sha) -> int:
+        return authority.issue_for(request(key, digest), SUBJECT, 1, now, "host.csr").serial
+
+    assert issued(rsa.generate_private_key(65_537, 2_048))
+    assert issued(ec.generate_private_key(ec.SECP384R1()))
+    assert issued(generate_key(KeyKind.ML_DSA_65), None)
+    for key, digest, kind in (
+        (rsa.generate_private_key(65_537, 1_024), sha, "RSA of 1024 bits"),  # noqa: S505 - what is refused
+        (ec.generate_private_key(ec.SECP256K1()), sha, "on the curve secp256k1"),
+        (ed25519.Ed25519PrivateKey.generate(), None, "Ed25519"),
+    ):
+        with pytest.raises(UnsupportedKeyError, match=f"the key of host.csr is {kind}, which the service"):
+            issued(key, digest)
