@@ -77,7 +77,7 @@ class Broker:
                 self._renew_in_background()
             return held.credentials
         try:
-            return self._lead_or_follow()
+            return self._lead_or_follow(held)
         except HelperError as error:
             if held is not None and freshness is Freshness.LOW and self._judge(held) is not Freshness.EXPIRED:
                 _log.warning("the renewal failed, the old credentials are used: %s", error)
@@ -101,7 +101,7 @@ class Broker:
                 self._store.postpone_renewal(self._clock.now() + self._wait_after(error, held))
                 raise
 
-    def _lead_or_follow(self) -> Credentials:
+    def _lead_or_follow(self, seen: StoredSet | None) -> Credentials:
         # Before the look: what fails between the look and our turn must count as seen by those who wait.
         began_at = self._clock.now()
         remembered = self._remembered()
@@ -111,7 +111,7 @@ class Broker:
         while True:
             with self._store.try_lead(self._mint_seconds) as leads:
                 # Also when leading: the one before may have brought it between our look and our turn.
-                brought = self._brought_since(began_at)
+                brought = self._brought_since(began_at, seen)
                 if brought is not None:
                     return brought
                 if leads:
@@ -119,11 +119,10 @@ class Broker:
             self._clock.sleep(self._randomness.uniform(pause / 2, pause))
             pause = min(pause * _LOOK_GROWTH, _LATEST_LOOK_SECONDS)
 
-    def _brought_since(self, began_at: float) -> Credentials | None:
-        """Return what another process brought since we began to ask, or raise how it failed."""
+    def _brought_since(self, began_at: float, seen: StoredSet | None) -> Credentials | None:
+        """Return what another process brought since we began to ask and found ``seen``, or raise how it failed."""
         held = self._store.load()
-        # Whole seconds are all that a set remembers of its making.
-        if held is not None and (self._is_usable_at_once(held) or held.credentials.issued_at >= int(began_at)):
+        if held is not None and (self._is_usable_at_once(held) or _is_made_since(held, began_at, seen)):
             return held.credentials
         failure = self._store.load_failure()
         if failure is not None and began_at < failure.failed_at <= self._clock.now():
@@ -159,6 +158,15 @@ class Broker:
         """Return how long to wait after a failed renewal (docs/refresh-policy.md)."""
         left = held.credentials.expires_at - self._clock.now() if held is not None else 0
         return wait_after_failure(error, left, self._randomness)
+
+
+def _is_made_since(held: StoredSet, began_at: float, seen: StoredSet | None) -> bool:
+    """Tell whether a set was just made: there is no better one then, however little is left of it.
+
+    Whole seconds are all that it remembers of its making, so one that we have seen ourselves is left out.
+    """
+    is_another = seen is None or held.credentials != seen.credentials
+    return is_another and held.credentials.issued_at >= int(began_at)
 
 
 def told_again(failure: StoredFailure | None, now: float) -> HelperError | None:

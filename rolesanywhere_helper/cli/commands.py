@@ -78,7 +78,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("demo", "the whole way on this machine: CA, emulator, CreateSession, a call with the credentials"),
     Command("doctor", "look at the whole way, and say at each step what was found and what to do"),
     Command("emulator", "run a local Roles Anywhere that verifies like the service"),
-    Command("env", "print the variables with credentials, for a shell or a file", is_quiet=True),
+    Command("env", "print the variables with credentials, for a shell or a file"),
     Command("exec", "run a program with credentials that are renewed for as long as it runs"),
     Command("keygen", "make a private key for a leaf"),
     Command("read-certificate-data", "print what a certificate holds", holds_secrets=False),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rolesanywhere_helper.cli import session
+from rolesanywhere_helper.cli import logs, session
 from rolesanywhere_helper.cli.descriptors import write_stdout
 from rolesanywhere_helper.cli.parser import add_session_flags
 from rolesanywhere_helper.protocol.shell_variables import Format, render, variables
@@ -43,6 +43,7 @@ def run(invocation: Invocation) -> int:
     """
     from rolesanywhere_helper.wiring import mint  # noqa: PLC0415 - only when chosen
 
+    logs.heed_warnings_only(invocation.log)
     loaded = session.load(invocation)
     renewal = session.credential_process_line(invocation)
     with mint.open_session(loaded, renewal, in_gitlab_ci=loaded.in_gitlab_ci, is_final=True) as opened:

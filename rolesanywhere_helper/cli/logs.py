@@ -120,6 +120,12 @@ def start(settings: LogSettings, *, is_quiet: bool, stderr_is_terminal: bool) ->
     return journal
 
 
+def heed_warnings_only(settings: LogSettings) -> None:
+    """Leave standard error to what the user should know, unless more was asked for: a program's own words go there."""
+    if not settings.debug and settings.file is None:
+        logging.getLogger(OWN).setLevel(logging.WARNING)
+
+
 def _to_stderr(_level: int, line: str) -> None:
     render.message(line)
 

@@ -31,6 +31,18 @@ def variables(run_helper: RunHelper, *flags: str) -> dict[str, str]:
     return found
 
 
+def test_warnings_and_details_are_told(run_helper: RunHelper, session_flags: list[str], tmp_path: Path) -> None:
+    key = tmp_path / "open.key"
+    key.write_bytes(Path(session_flags[session_flags.index("--private-key") + 1]).read_bytes())
+    key.chmod(0o644)
+    flags = [*session_flags, "--private-key", str(key)]
+
+    warned = run_helper("env", *flags)
+    assert "can be read by every user of this machine" in warned.err
+    assert warned.err.count("\n") == 1
+    assert "DEBUG" in run_helper("env", "--debug", *flags).err
+
+
 def mints(emulator: Running) -> int:
     return sum(seen["operation"] == "CreateSession" for seen in emulator.requests())
 
@@ -143,14 +155,17 @@ def test_a_set_with_less_than_half_left_is_renewed_first(
 
 
 @pytest.mark.promise(83)
-def test_what_is_valid_is_used_when_the_renewal_fails_and_nothing_is_said(
+def test_what_is_valid_is_used_when_the_renewal_fails_and_that_is_said(
     run_helper: RunHelper, emulator: Running, session_flags: list[str], cache: Path
 ) -> None:
     first = variables(run_helper, *session_flags)
     age(cache, seconds=2400)
     emulator.set_fault(status=403, message="Certificate revoked")
 
-    assert variables(run_helper, *session_flags)["AWS_ACCESS_KEY_ID"] == first["AWS_ACCESS_KEY_ID"]
+    done = run_helper("env", "--format", "json", *session_flags)
+    assert (done.exit_code, json.loads(done.stdout)["AWS_ACCESS_KEY_ID"]) == (0, first["AWS_ACCESS_KEY_ID"])
+    assert "WARNING" in done.err
+    assert "the renewal failed, the old credentials are used: the service refused: Certificate revoked" in done.err
     assert mints(emulator) == 2
     age(cache, seconds=1200)
     assert run_helper("env", *session_flags).exit_code == 1

@@ -301,6 +301,14 @@ def test_who_waits_takes_also_a_short_set_that_was_just_made() -> None:
     assert house.minter.calls == 0
 
 
+@pytest.mark.promise(83)
+def test_a_short_set_made_in_this_very_second_is_renewed_by_who_asks_next() -> None:
+    house = House()
+    house.store.save(StoredSet(credentials(NOW, 240, "ASIASHORT"), NOW + 120))
+    assert house.broker().get().access_key_id == "ASIA1"
+    assert house.minter.calls == 1
+
+
 @pytest.mark.promise(35)
 def test_who_waits_is_told_how_the_leader_failed() -> None:
     house = House()
