@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rolesanywhere_helper.cli.descriptors import write_stdout
 from rolesanywhere_helper.cli.parser import add_switch
+from rolesanywhere_helper.cli.render import INTERRUPTED
 from rolesanywhere_helper.errors import InvalidParameterError, MissingExtraError, UsageError
 
 if TYPE_CHECKING:
@@ -64,8 +66,8 @@ def run(invocation: Invocation) -> int:
         in_memory=given.get("in-memory") is True,
         quota_per_second=_quota(given.get("quota-per-second")),
     )
-    server_module().serve_forever(settings, lambda line: write_stdout(f"{line}\n".encode()))
-    return 0
+    ended_by = server_module().serve_forever(settings, lambda line: write_stdout(f"{line}\n".encode()))
+    return INTERRUPTED if ended_by is signal.SIGINT else 0
 
 
 def server_module() -> ModuleType:

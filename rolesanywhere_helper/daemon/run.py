@@ -30,6 +30,9 @@ READY_SECONDS = 20.0
 # SIGTERM to the end, at most (promise 73): a second less than promised, for what comes after.
 DRAIN_SECONDS = 4.0
 STATUS_SECONDS = 10.0
+_ENDING = (signal.SIGTERM, signal.SIGINT)
+# 128 and the number of the signal, as a shell tells it; a supervisor's SIGTERM is an end in good order.
+_INTERRUPTED = 130
 _log = logging.getLogger(__name__)
 
 
@@ -123,7 +126,7 @@ async def live(service: Service, supervisor: Supervisor, watchdog_seconds: float
     pulse.begin()
     greeting = asyncio.ensure_future(_greet(service, supervisor))
     try:
-        while (order := await orders.next()) is not signal.SIGTERM:
+        while (order := await orders.next()) not in _ENDING:
             # A supervisor that still waits for READY=1 would take the end of a reload for that of the start.
             await orders.unless_told_to_end(_obey(order, service, supervisor if greeting.done() else _Nobody()))
     finally:
@@ -131,7 +134,7 @@ async def live(service: Service, supervisor: Supervisor, watchdog_seconds: float
         supervisor.stopping("ending")
         await service.close(DRAIN_SECONDS)
         pulse.end()
-    return 0
+    return _INTERRUPTED if order is signal.SIGINT else 0
 
 
 async def _greet(service: Service, supervisor: Supervisor) -> None:
@@ -178,17 +181,12 @@ class _Orders:
         self._queue: asyncio.Queue[signal.Signals] = asyncio.Queue()
         self._is_ending = asyncio.Event()
         loop = asyncio.get_running_loop()
-        for number, order in (
-            (signal.SIGTERM, signal.SIGTERM),
-            (signal.SIGINT, signal.SIGTERM),
-            (signal.SIGHUP, signal.SIGHUP),
-            (signal.SIGUSR1, signal.SIGUSR1),
-        ):
-            loop.add_signal_handler(number, self._take, order)
+        for order in (*_ENDING, signal.SIGHUP, signal.SIGUSR1):
+            loop.add_signal_handler(order, self._take, order)
 
     def _take(self, order: signal.Signals) -> None:
         self._queue.put_nowait(order)
-        if order is signal.SIGTERM:
+        if order in _ENDING:
             self._is_ending.set()
 
     async def unless_told_to_end(self, work: Coroutine[object, object, None]) -> None:

@@ -242,28 +242,28 @@ def running(
             runner.run(emulator.stop())
 
 
-def serve_forever(settings: Settings, announce: Callable[[str], None]) -> None:
-    """Serve until SIGTERM or SIGINT. ``announce`` is given one line of JSON once it listens.
+def serve_forever(settings: Settings, announce: Callable[[str], None]) -> signal.Signals:
+    """Serve until SIGTERM or SIGINT, and return it. ``announce`` is given one line of JSON once it listens.
 
     Raises:
         ConfigurationError: the directory or a CA file cannot be used, or the directory or the address is taken.
 
     """
 
-    async def serving() -> None:
-        ended = asyncio.Event()
+    async def serving() -> signal.Signals:
         loop = asyncio.get_running_loop()
+        ended = asyncio.Queue[signal.Signals]()
         for number in (signal.SIGTERM, signal.SIGINT):
             with suppress(NotImplementedError):  # not on Windows: there Ctrl-C ends the loop by itself
-                loop.add_signal_handler(number, ended.set)
+                loop.add_signal_handler(number, ended.put_nowait, number)
         emulator = await start(settings)
         try:
             announce(json.dumps(emulator.announcement))
-            await ended.wait()
+            return await ended.get()
         finally:
             await emulator.stop()
 
-    asyncio.run(serving())
+    return asyncio.run(serving())
 
 
 def _forget(_: State) -> None:
@@ -282,6 +282,7 @@ def _announcement(settings: Settings, directory: Directory, state: State, endpoi
         "endpoint": endpoint,
         "region": state.region,
         **arns,
+        "otherRoleArn": state.origin.other_role_arn,
         "certificate": str(directory.file("client.pem")),
         "privateKey": str(directory.file("client.key")),
         "caCertificate": ca,

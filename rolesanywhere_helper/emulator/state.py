@@ -323,15 +323,19 @@ def new_role(arn: str, trust_policy: str = trust_policies.ROLES_ANYWHERE, *, sec
     return Role(arn, "AROA" + "".join(secrets.choice(_ID_ALPHABET) for _ in range(17)), trust_policy, seconds)
 
 
+def new_other_role(account: str) -> Role:
+    """Make the role of the second account. Role chaining is mostly about crossing accounts."""
+    other_account = f"{(int(account) + 333_333_333_333) % 10**12:012}"
+    return new_role(f"arn:aws:iam::{other_account}:role/Consultant")
+
+
 def new_state(region: str, account: str, now: float, own_ca_pem: str = "") -> State:
     """Make an account with a trust anchor, a profile and a role, and a second account with a role.
 
-    The first account's role may assume the second account's.
+    The first account's role may assume itself and the second account's.
     """
-    # Another account than the first, whichever that is: role chaining is mostly about crossing accounts.
-    other_account = f"{(int(account) + 333_300_003_333) % 10**12:012}"
     role = new_role(f"arn:aws:iam::{account}:role/EmulatorRole")
-    other = new_role(f"arn:aws:iam::{other_account}:role/EmulatorOtherAccountRole")
+    other = new_other_role(account)
     beginning = f"arn:aws:rolesanywhere:{region}:{account}"
     origin = Origin(
         f"{beginning}:trust-anchor/{uuid.uuid4()}",
@@ -342,6 +346,11 @@ def new_state(region: str, account: str, now: float, own_ca_pem: str = "") -> St
         other.role_id,
     )
     return as_made(State("aws", region, account, secrets.token_hex(32), origin, own_ca_pem), now)
+
+
+def _trusts_own_account(account: str) -> str:
+    service, root = {"Service": trust_policies.SERVICE}, {"AWS": [f"arn:aws:iam::{account}:root"]}
+    return trust_policies.document(trust_policies.statement(service), trust_policies.statement(root))
 
 
 def as_made(state: State, now: float, from_files: tuple[TrustAnchor, ...] = ()) -> State:
@@ -371,7 +380,7 @@ def as_made(state: State, now: float, from_files: tuple[TrustAnchor, ...] = ()) 
         crls=(),
         subjects=(),
         roles=(
-            Role(origin.role_arn, origin.role_id, trust_policies.ROLES_ANYWHERE, LONGEST_SESSION, created_at=now),
+            Role(origin.role_arn, origin.role_id, _trusts_own_account(state.account), LONGEST_SESSION, created_at=now),
             Role(origin.other_role_arn, origin.other_role_id, trusts_first, LONGEST_SESSION, created_at=now),
         ),
         private_authorities=(),

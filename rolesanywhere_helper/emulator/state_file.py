@@ -15,7 +15,7 @@ from rolesanywhere_helper.emulator.state import (
     Role,
     State,
     TrustAnchor,
-    new_role,
+    new_other_role,
 )
 
 if TYPE_CHECKING:
@@ -124,8 +124,7 @@ def _from_first_format(document: dict[str, Any]) -> State:
     )
     role, other = roles[0], next((role for role in roles[1:] if role.account != document["account"]), None)
     if other is None:
-        other_account = f"{(int(document['account']) + 333_300_003_333) % 10**12:012}"
-        other = new_role(f"arn:aws:iam::{other_account}:role/EmulatorOtherAccountRole")
+        other = new_other_role(document["account"])
     origin = Origin(anchors[0].arn, profiles[0].arn, role.arn, role.role_id, other.arn, other.role_id)
     return State(
         document["partition"],

@@ -28,7 +28,7 @@ class Chain:
 
     def __init__(self, emulated: Emulated, home: str, run: RunHelper) -> None:
         account = json.loads(Path(str(emulated.announcement["adminCredentials"])).read_text())["otherAccount"]
-        self.role = f"arn:aws:iam::{account['account']}:role/EmulatorOtherAccountRole"
+        self.role = f"arn:aws:iam::{account['account']}:role/Consultant"
         self.first_role = str(emulated.announcement["roleArn"])
         self.flags = emulated.flags(assume_role_arn=self.role)
         self.cache = Path(home) / ".cache" / "rolesanywhere-helper"

@@ -131,9 +131,9 @@ def test_a_document_that_is_no_trust_policy_is_malformed(iam: Any, error_of: Err
 
 def test_every_account_has_its_own_roles(accounts: Accounts, error_of: ErrorOf) -> None:
     other = accounts.administrator(other=True).client("iam")
-    assert [role["RoleName"] for role in other.list_roles()["Roles"]] == ["EmulatorOtherAccountRole"]
+    assert [role["RoleName"] for role in other.list_roles()["Roles"]] == ["Consultant"]
     assert error_of(lambda: other.get_role(RoleName="EmulatorRole"))[:2] == (404, "NoSuchEntity")
-    other.delete_role(RoleName="EmulatorOtherAccountRole")
+    other.delete_role(RoleName="Consultant")
     assert other.list_roles()["Roles"] == []
     assert accounts.iam.get_role(RoleName="EmulatorRole")
 
@@ -195,15 +195,15 @@ def test_an_administrators_key_with_a_session_token_is_none(accounts: Accounts, 
 )
 def test_a_caller_has_several_names(accounts: Accounts, session: Account, principal: Any, error_of: ErrorOf) -> None:
     other = accounts.administrator(other=True).client("iam")
-    arn = other.get_role(RoleName="EmulatorOtherAccountRole")["Role"]["Arn"]
+    arn = other.get_role(RoleName="Consultant")["Role"]["Arn"]
 
     def assume() -> Any:
         return session.client("sts").assume_role(RoleArn=arn, RoleSessionName="chained")
 
-    other.update_assume_role_policy(RoleName="EmulatorOtherAccountRole", PolicyDocument=policy(principal))
-    assert assume()["AssumedRoleUser"]["Arn"].endswith("/EmulatorOtherAccountRole/chained")
+    other.update_assume_role_policy(RoleName="Consultant", PolicyDocument=policy(principal))
+    assert assume()["AssumedRoleUser"]["Arn"].endswith("/Consultant/chained")
     nobody = policy({"AWS": "arn:aws:iam::111122223333:user/Nobody"})
-    other.update_assume_role_policy(RoleName="EmulatorOtherAccountRole", PolicyDocument=nobody)
+    other.update_assume_role_policy(RoleName="Consultant", PolicyDocument=nobody)
     assert error_of(assume)[:2] == (403, "AccessDenied")
 
 
@@ -214,8 +214,8 @@ def target(accounts: Accounts) -> Callable[..., str]:
     def trusting(actions: list[str] | None = None, condition: dict[str, Any] | None = None) -> str:
         other = accounts.administrator(other=True).client("iam")
         document = policy({"AWS": "111122223333"}, actions, condition)
-        other.update_assume_role_policy(RoleName="EmulatorOtherAccountRole", PolicyDocument=document)
-        return str(other.get_role(RoleName="EmulatorOtherAccountRole")["Role"]["Arn"])
+        other.update_assume_role_policy(RoleName="Consultant", PolicyDocument=document)
+        return str(other.get_role(RoleName="Consultant")["Role"]["Arn"])
 
     return trusting
 

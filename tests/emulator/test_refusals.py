@@ -363,7 +363,7 @@ def test_a_trust_policy_names_roles_that_there_are(accounts: Accounts, error_of:
         assert refused == (400, "MalformedPolicyDocument", PRINCIPAL.format("AWS", name))
     there = (
         "arn:aws:iam::111122223333:role/EmulatorRole",
-        f"arn:aws:iam::{other}:role/EmulatorOtherAccountRole",
+        f"arn:aws:iam::{other}:role/Consultant",
         "arn:aws:sts::111122223333:assumed-role/EmulatorRole/anybody",
         "arn:aws:iam::999999999999:role/Unknown",
         "arn:aws:iam::111122223333:user/somebody",

@@ -573,7 +573,7 @@ def test_a_reset_leads_back_to_the_beginning(accounts: Accounts, tmp_path: Path,
             client.delete_trust_anchor(trustAnchorId=anchor["trustAnchorId"])
         client.delete_profile(profileId=accounts.arns["profileArn"])
         iam.delete_role(RoleName="EmulatorRole")
-        accounts.administrator(other=True).client("iam").delete_role(RoleName="EmulatorOtherAccountRole")
+        accounts.administrator(other=True).client("iam").delete_role(RoleName="Consultant")
         accounts.control("POST", "knobs", {"lenient": True, "quotaPerSecond": 1, "clockOffsetSeconds": 1})
         emulator.set_fault(status=500)
         assert [role.name for role in emulator.state.roles] == []
@@ -588,5 +588,5 @@ def test_a_reset_leads_back_to_the_beginning(accounts: Accounts, tmp_path: Path,
         extra = list(emulator.announcement["trustAnchors"].values())[1]
         assert accounts.create_session(accounts.leaf(stranger), trustAnchorArn=extra).status == 201
         assert accounts.administrator() == before
-        assert [role.name for role in emulator.state.roles] == ["EmulatorRole", "EmulatorOtherAccountRole"]
+        assert [role.name for role in emulator.state.roles] == ["EmulatorRole", "Consultant"]
         assert json.loads(emulator.directory.file("state.json").read_text())["subjects"] == []

@@ -38,7 +38,7 @@ def proxy(emulated_with_tls: Emulated) -> Iterator[ForwardProxy]:
 @pytest.fixture
 def flags(emulated_with_tls: Emulated) -> list[str]:
     told = json.loads(Path(str(emulated_with_tls.announcement["adminCredentials"])).read_text())
-    role = f"arn:aws:iam::{told['otherAccount']['account']}:role/EmulatorOtherAccountRole"
+    role = f"arn:aws:iam::{told['otherAccount']['account']}:role/Consultant"
     given = {"sts_endpoint": f"https://{STS}", "assume_role_arn": role}
     return [*emulated_with_tls.flags(endpoint=f"https://{SERVICE}", **given), "--no-verify-ssl", "--no-cache"]
 

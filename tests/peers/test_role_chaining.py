@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
 REGION = "us-east-1"
-OTHER_ROLE = "EmulatorOtherAccountRole"
+OTHER_ROLE = "Consultant"
 OUTLETS = """
 [identity.host]
 certificate = "{folder}/host.pem"

@@ -78,7 +78,10 @@ class Notes:
 
 
 def lived(
-    play: Callable[[Notes], object], notes: Callable[[], Notes] = Notes, seconds: float | None = None
+    play: Callable[[Notes], object],
+    notes: Callable[[], Notes] = Notes,
+    seconds: float | None = None,
+    end: signal.Signals = signal.SIGTERM,
 ) -> list[str]:
     """Run a life during which a play is given; returns what was told."""
 
@@ -89,21 +92,22 @@ def lived(
         coroutine = play(service)
         assert asyncio.iscoroutine(coroutine)
         await coroutine
-        os.kill(os.getpid(), signal.SIGTERM)
-        assert await life_itself == 0
+        os.kill(os.getpid(), end)
+        assert await life_itself == (130 if end is signal.SIGINT else 0)
         return service.told
 
     return asyncio.run(living())
 
 
 @pytest.mark.promise(80)
-def test_ready_is_said_when_the_first_attempts_have_ended() -> None:
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT])
+def test_ready_is_said_when_the_first_attempts_have_ended(end: signal.Signals) -> None:
     async def play(service: Notes) -> None:
         assert "READY all is well" not in service.told
         service.attempts.set()
         await service.until("READY all is well")
 
-    told = lived(play)
+    told = lived(play, end=end)
     assert told[0] == "open"
     assert told[-2:] == ["STOPPING ending", "close within 4"]
 

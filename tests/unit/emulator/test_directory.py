@@ -83,8 +83,8 @@ def test_the_announcement_and_the_configuration_agree(bench: Bench, tmp_path: Pa
     told = bench.emulator.announcement
     directory = tmp_path / "emulator"
     assert list(told) == [
-        *("endpoint", "region", "trustAnchorArn", "profileArn", "roleArn", "certificate", "privateKey"),
-        *("caCertificate", "config", "adminCredentials", "awsConfig", "trustAnchors"),
+        *("endpoint", "region", "trustAnchorArn", "profileArn", "roleArn", "otherRoleArn"),
+        *("certificate", "privateKey", "caCertificate", "config", "adminCredentials", "awsConfig", "trustAnchors"),
     ]
     assert told["region"] == "us-east-1"
     assert set(told["trustAnchors"]) == {str(directory / "ca.pem"), str(tmp_path / "tests-ca.pem")}
@@ -239,7 +239,7 @@ def test_a_signal_ends_it_cleanly(made_directory: Path, number: signal.Signals) 
         "import sys, pathlib\n"
         "from rolesanywhere_helper.emulator.server import serve_forever\n"
         "from rolesanywhere_helper.emulator.settings import Settings\n"
-        "serve_forever(Settings(pathlib.Path(sys.argv[1])), lambda line: print(line, flush=True))\n"
+        "print(serve_forever(Settings(pathlib.Path(sys.argv[1])), lambda line: print(line, flush=True)).name)\n"
     )
     command = [sys.executable, "-W", "error", "-c", program, str(made_directory)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
@@ -251,4 +251,4 @@ def test_a_signal_ends_it_cleanly(made_directory: Path, number: signal.Signals) 
         process.send_signal(number)
         rest, errors = process.communicate()
         watchdog.cancel()
-    assert (process.returncode, rest, errors) == (0, "", "")
+    assert (process.returncode, rest, errors) == (0, f"{number.name}\n", "")

@@ -206,6 +206,8 @@ def test_a_role_of_another_account_is_reached_from_the_first(bench: Bench) -> No
 def test_only_a_trusted_caller_with_the_external_id_gets_in(bench: Bench, refusal_of: Any) -> None:
     client = _client(bench, _issued(bench, roleSessionName="deploy"))
     other, own = bench.emulator.state.roles[1], bench.emulator.state.roles[0]
+    assert client.assume_role(RoleArn=own.arn, RoleSessionName="me"), "it trusts its own account"
+    bench.change_role(0, trust_policy=trust_policies.ROLES_ANYWHERE)
     condition = {"StringEquals": {"sts:ExternalId": "secret-handshake"}}
     bench.change_role(1, trust_policy=trust_policies.for_principals((own.arn,), condition))
     caller = "arn:aws:sts::111122223333:assumed-role/EmulatorRole/deploy"
