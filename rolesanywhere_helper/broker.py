@@ -84,8 +84,11 @@ class Broker:
                 return held.credentials
             raise
 
-    def renew(self) -> None:
+    def renew(self) -> Credentials | None:
         """Renew the set if it is due, and nobody else is doing so (what the process in the background runs).
+
+        Returns:
+            The new set, which a full disk may have kept from being stored; None if there is none.
 
         Raises:
             HelperError: it failed; the next renewal is put off, the longer the more is left.
@@ -94,9 +97,9 @@ class Broker:
         with self._store.try_lead(self._mint_seconds) as leads:
             held = self._store.load()
             if not leads or self._judge(held) is Freshness.FRESH or self._remembered() is not None:
-                return
+                return None
             try:
-                self._mint()
+                return self._mint()
             except HelperError as error:
                 self._store.postpone_renewal(self._clock.now() + self._wait_after(error, held))
                 raise

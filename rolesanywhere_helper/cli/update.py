@@ -43,8 +43,7 @@ def run(invocation: Invocation) -> int:
     loaded = session.load(invocation)
     renewal = session.credential_process_line(invocation)
     file = update.refreshed_file(loaded, renewal, path, str(profile))
-    if invocation.flags.get("once") is True:
-        file.write_once()
-    else:
-        update.keep(file)
+    if invocation.flags.get("once") is not True:
+        return update.keep(file)
+    file.write_once()
     return 0

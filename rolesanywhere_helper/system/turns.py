@@ -59,8 +59,9 @@ class Turns:
             name = f"{self._name}.lock" + (f".{index}" if index else "")
             descriptor = self._directory.open(name, os.O_RDWR | os.O_CREAT)
             if try_lock(descriptor):
-                os.ftruncate(descriptor, 0)
-                os.pwrite(descriptor, b"%.3f %d" % (self._clock.monotonic() + seconds, os.getpid()), 0)
+                with suppress(OSError):  # on a full disk it is the lock that counts: others judge by how long they see it
+                    os.ftruncate(descriptor, 0)
+                    os.pwrite(descriptor, b"%.3f %d" % (self._clock.monotonic() + seconds, os.getpid()), 0)
                 return descriptor
             written = os.pread(descriptor, 64, 0)
             os.close(descriptor)

@@ -58,8 +58,11 @@ class Session:
         """
         return self._minter.mint() if self._cache is None else self._cache.broker.get()
 
-    def renew(self) -> None:
+    def renew(self) -> Credentials | None:
         """Renew what is cached, if it is due and nobody else does; without a cache there is nothing to do.
+
+        Returns:
+            The new set, if one was made.
 
         Raises:
             HelperError: it failed.
@@ -67,8 +70,7 @@ class Session:
         """
         if self._before is not None:
             self._before.is_renewed_first = True
-        if self._cache is not None:
-            self._cache.broker.renew()
+        return None if self._cache is None else self._cache.broker.renew()
 
     def remember_command_line(self, arguments: Sequence[str]) -> None:
         """Let the next process with this command line find the answer without parsing anything."""

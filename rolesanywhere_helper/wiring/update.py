@@ -44,12 +44,12 @@ class FreshestSource:
         loaded = self._loaded
         with mint.open_session(loaded, self._renewal, in_gitlab_ci=loaded.in_gitlab_ci) as opened:
             try:
-                opened.renew()
+                made = opened.renew()
             except HelperError as error:
                 _log.info("the renewal failed: %s", error)
                 failure = error
             else:
-                return opened.get()
+                return opened.get() if made is None else made
             try:
                 return opened.get()
             except HelperError:
@@ -67,8 +67,10 @@ def refreshed_file(loaded: LoadedSettings, renewal: Sequence[str], path: str, pr
     )
 
 
-def keep(file: RefreshedFile) -> None:
-    """Keep the file fresh until a signal says to stop; a supervisor is told when the first attempt has ended.
+def keep(file: RefreshedFile) -> int:
+    """Keep the file fresh until a signal says to stop; return the exit code.
+
+    A supervisor is told when the first attempt has ended.
 
     Raises:
         HelperError: it could not even begin.
@@ -77,7 +79,8 @@ def keep(file: RefreshedFile) -> None:
     notifier = Notifier.from_environment(os.environ)
     with StopSignals() as signals:
         file.keep(signals.wait, notifier.ready)
-    notifier.stopping()
+        notifier.stopping()
+    return signals.exit_code
 
 
 def _sight(loaded: LoadedSettings) -> tuple[object, ...]:

@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -70,6 +71,20 @@ def test_a_second_run_takes_the_cached_set_and_another_place(
     assert len(emulated.create_session_calls()) == 1
 
 
+@pytest.mark.promise(36)
+def test_without_room_for_a_cache_one_session_is_made(
+    helper: Path, emulated: Emulated, clean_environment: dict[str, str], credentials: Path
+) -> None:
+    flags = " ".join(emulated.flags())
+    limited = f"ulimit -f 0; exec {helper} update --once --file {credentials} {flags}"
+    done = subprocess.run(["sh", "-c", limited], env=clean_environment, capture_output=True, text=True, check=False)
+
+    assert done.stderr.count("cannot write to the cache directory") == 1
+    assert len(emulated.create_session_calls()) == 1
+    assert done.returncode == 1, "the file itself cannot be written either"
+    assert not credentials.exists()
+
+
 def test_what_cannot_be_had_leaves_the_file_alone(run_helper: RunHelper, emulated: Emulated, credentials: Path) -> None:
     role = str(emulated.announcement["roleArn"]) + "OfNobody"
 
@@ -112,10 +127,27 @@ def test_it_keeps_running_says_when_it_is_ready_and_ends_cleanly(  # noqa: PLR09
                 assert "aws_session_token" in credentials.read_text()
                 assert process.poll() is None
                 process.send_signal(number)
-                assert process.wait(20) == 0
+                assert process.wait(20) == (130 if number is signal.SIGINT else 0)
                 assert line.recv(100).startswith(b"STOPPING=1")
             finally:
                 process.kill()
+
+
+@pytest.mark.promise(73)
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_it_ends_in_time_while_the_service_does_not_answer(
+    helper: Path, emulated: Emulated, clean_environment: dict[str, str], number: signal.Signals, code: int
+) -> None:
+    emulated.emulator.set_fault(delaySeconds=30)
+    with subprocess.Popen([helper, "update", *emulated.flags()], env=clean_environment) as process:
+        try:
+            until(lambda: len(emulated.create_session_calls()) == 1)
+            began = time.monotonic()
+            process.send_signal(number)
+            assert process.wait(20) == code
+            assert time.monotonic() - began < 5
+        finally:
+            process.kill()
 
 
 def test_an_outage_is_waited_out(
@@ -150,7 +182,8 @@ def test_it_asks_the_daemon_of_this_machine(
 
     assert done.exit_code == 0, done.err
     assert "aws_session_token" in credentials.read_text()
-    assert served.emulated.create_session_calls() == []
+    # Sessions that nobody can have are tried by the daemon now and then.
+    assert [call for call in served.emulated.create_session_calls() if call["status"] == 201] == []
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,9 @@ def test_a_signal_ends_this_wait_and_the_next(number: signal.Signals) -> None:
         assert signals.wait(600) is True
         assert time.monotonic() - began < 60
         assert signal.getsignal(number) == before, "the next one does what it always did"
+        assert signals.exit_code == (130 if number is signal.SIGINT else 0)
+        assert 0 < signal.getitimer(signal.ITIMER_REAL)[0] <= 4
+    assert signal.getitimer(signal.ITIMER_REAL)[0] == 0
     assert signal.getsignal(number) == before
 
 

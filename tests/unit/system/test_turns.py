@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -29,6 +31,21 @@ def test_one_leads_and_after_it_another(directory: PrivateDirectory) -> None:
         assert leads
         with second.try_lead(15) as also:
             assert not also
+    with second.try_lead(15) as leads_now:
+        assert leads_now
+
+
+@pytest.mark.promise(36)
+def test_on_a_full_disk_the_lock_still_counts_and_is_given_back(
+    directory: PrivateDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", full)
+    first, second = Turns(directory, "x", FakeClock()), Turns(directory, "x", FakeClock())
+    with first.try_lead(15) as leads, second.try_lead(15) as also:
+        assert (leads, also) == (True, False)
     with second.try_lead(15) as leads_now:
         assert leads_now
 
