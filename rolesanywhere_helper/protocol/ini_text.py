@@ -170,12 +170,25 @@ def decoded(content: bytes) -> str:
 def read_section(text: str, name: str) -> dict[str, str]:
     """Return the values of a section by key in lower case, as botocore's parser sees them; empty if there is none.
 
+    What the shared section ``[DEFAULT]`` says is said by it too.
+
     Raises:
         IniError: botocore cannot read the file.
 
     """
-    section = _Reader(_lines(text)).sections().get(name)
-    return {} if section is None else {key: option.value for key, option in section.options.items()}
+    return read_sections(text).get(name, {})
+
+
+def line_of(text: str, section: str, key: str) -> int | None:
+    """Return the number of the line, from one, that gives a key of a section its value, or would; None if none does.
+
+    Raises:
+        IniError: botocore cannot read the file.
+
+    """
+    sections = _Reader(_lines(text)).sections()
+    said_by = (sections[name].options.get(key) for name in (section, _SHARED_SECTION) if name in sections)
+    return next((option.line + 1 for option in said_by if option is not None), None)
 
 
 def read_sections(text: str) -> dict[str, dict[str, str]]:

@@ -6,13 +6,20 @@ only with the old mode: under ``0600`` they would name users who may not read th
 
 Who runs this may be root, who rewrites a user's file: then everything on the way must be nobody's but root's and that
 one user's, the file becomes that user's, and so do directories that are made. Directories and links are walked one by
-one and held open, so that nobody who swaps one of them in the middle gains anything.
+one and held open, so that nobody who swaps one of them in the middle gains anything. Given away is only what was made
+here and now: whatever already has a name in a user's directory, he may have put there.
+
+Other programs know no lock of ours. One that is writing the file where it stands is waited for
+(:mod:`rolesanywhere_helper.system.other_writers`). One that turns out to have begun just before the rename, and so
+writes the file that has been replaced, gets its file back in place, and is waited for then. File systems without hard
+links cannot do the latter.
 
 ============================  =================================================================================
 ``.NAME.lock``                beside the file; whoever has it (``flock``) rewrites. It stays: who removed it could
                               remove one that somebody else has just locked
-``.NAME.new-PID-RANDOM``      the new content on its way; one that was left by a process that was killed is swept
-                              away by the next one that has the lock
+``.NAME.new-PID-RANDOM``      the new content on its way, or the old one until it is clear that nobody was writing
+                              it; one that was left by a process that was killed is swept away by the next one that
+                              has the lock
 ============================  =================================================================================
 """
 
@@ -27,7 +34,9 @@ from typing import TYPE_CHECKING
 from rolesanywhere_helper import fastpath
 from rolesanywhere_helper.errors import HelperError, UnsafeFileError, UnwritableFileError
 from rolesanywhere_helper.frozen import dataclass
+from rolesanywhere_helper.system.other_writers import OtherWriters, version
 from rolesanywhere_helper.system.turns import try_lock
+from rolesanywhere_helper.system.user_numbers import is_outside
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -35,12 +44,14 @@ if TYPE_CHECKING:
     from rolesanywhere_helper.domain.ports import Clock
 
 LARGEST = 8 << 20
-LOCK_SECONDS = 10.0
+# How long a program may take that is writing the file; whoever waits for the lock waits for longer than that.
+OTHERS_SECONDS = 10.0
+LOCK_SECONDS = 30.0
 _LOOK_SECONDS = 0.05
 _ROOT = 0
 _MOST_LINKS = 40  # as the kernel follows (path_resolution(7))
 _CHUNK = 1 << 20
-# An editor that saves the file while we rewrite it: its version is taken up, so many times.
+# What somebody saves while we rewrite the file is taken up, so many times.
 _MOST_TRIES = 5
 _OPEN = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 # Who may pass a directory may not always list it (/home with mode 0711).
@@ -66,6 +77,23 @@ class _Place:
     gid: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Old:
+    """The file that is to be replaced: open, as it was when nobody wrote it, and who may begin to."""
+
+    descriptor: int
+    found: os.stat_result
+    others: OtherWriters
+
+
+@dataclass(frozen=True, slots=True)
+class _New:
+    """The new file beside the old one."""
+
+    name: str
+    version: tuple[int, ...]
+
+
 def rewrite(path: str, edit: Callable[[bytes | None], bytes], clock: Clock, *, mode: int | None = None) -> bool:
     """Replace a file's content by what ``edit`` makes of it (None: there is no file yet); tell whether it changed.
 
@@ -74,7 +102,8 @@ def rewrite(path: str, edit: Callable[[bytes | None], bytes], clock: Clock, *, m
 
     Raises:
         UnsafeFileError: others could replace or redirect the file, or it is no plain file.
-        UnwritableFileError: it cannot be written, or another process keeps the lock; the old file is as it was.
+        UnwritableFileError: it cannot be written, another process keeps the lock, or another program keeps writing it;
+            the old file is as it was.
         HelperError: what ``edit`` raises.
 
     """
@@ -83,7 +112,7 @@ def rewrite(path: str, edit: Callable[[bytes | None], bytes], clock: Clock, *, m
         try:
             with _locked(place, path, clock):
                 _sweep(place)
-                return _rewrite(place, path, edit, mode)
+                return _File(place, path, clock).rewrite(edit, mode)
         finally:
             os.close(place.directory)
     except OSError as error:
@@ -178,12 +207,27 @@ class _Walk:
         with suppress(FileExistsError):
             os.mkdir(name, 0o700, dir_fd=here)
             if self._runner == _ROOT and above.st_uid != _ROOT:
-                os.chown(name, above.st_uid, above.st_gid, dir_fd=here, follow_symlinks=False)
+                self._give_directory(name, here, above)
+
+    def _give_directory(self, name: str, here: int, above: os.stat_result) -> None:
+        """Give the directory that root has just made to the user, who may have put another one in its place by now.
+
+        An empty one that only root may enter is as good as the one that was made.
+        """
+        inner = os.open(name, _DIRECTORY | os.O_NOFOLLOW, dir_fd=here)
+        try:
+            found = os.fstat(inner)
+            is_as_made = found.st_uid == _ROOT and not found.st_mode & 0o077
+            if not is_as_made or os.listdir(inner):  # noqa: PTH208 - a path could lead elsewhere by now
+                raise self._refusal(f"somebody has replaced the new directory {name}", f"namei -l {self._path}")
+            os.fchown(inner, above.st_uid, above.st_gid)
+        finally:
+            os.close(inner)
 
     def _meet(self, found: os.stat_result, above: os.stat_result, what: str) -> None:
         """Judge something by its owner: it must be root's, or belong to the one user that all else belongs to."""
         uid = found.st_uid
-        if uid in {_ROOT, self._runner, fastpath.OVERFLOW_UID}:
+        if uid in {_ROOT, self._runner} or is_outside(uid):
             return
         # In a shared directory such as /tmp anybody may have put it in root's way.
         is_planted = bool(above.st_mode & stat.S_ISVTX and above.st_mode & stat.S_IWOTH)
@@ -235,21 +279,77 @@ def _parts(path: str) -> list[str]:
 @contextmanager
 def _locked(place: _Place, path: str, clock: Clock) -> Iterator[None]:
     name = f".{place.name}.lock"
-    descriptor = os.open(name, os.O_RDWR | os.O_CREAT | _OPEN, 0o600, dir_fd=place.directory)
+    shown = f"{os.path.dirname(path)}/{name}"  # noqa: PTH120 - text for a message
+    descriptor = _open_lock(place, name, path, shown)
     try:
-        if os.fstat(descriptor).st_uid != place.uid:
-            _give(descriptor, place)
         deadline = clock.monotonic() + LOCK_SECONDS
         while not try_lock(descriptor):
             if clock.monotonic() > deadline:
                 raise UnwritableFileError(
                     f"{path} is not written: another process has had its lock for {LOCK_SECONDS:.0f} seconds",
-                    f"fuser -v {os.path.dirname(path)}/{name} shows which one",  # noqa: PTH120 - text for a message
+                    f"fuser -v {shown} shows which one",
                 )
             clock.sleep(_LOOK_SECONDS)
         yield
     finally:
         os.close(descriptor)
+
+
+def _open_lock(place: _Place, name: str, path: str, shown: str) -> int:
+    """Make the lock, or open one that can only be a lock. It is given away only where it was made by this very call."""
+    entry = _look(name, place.directory)
+    if entry is None:
+        with suppress(FileExistsError):
+            return _make_lock(place, name)
+        entry = _look(name, place.directory)
+    _judge_lock(entry, place, path, shown)
+    try:
+        descriptor = os.open(name, os.O_RDWR | _OPEN, dir_fd=place.directory)
+    except PermissionError:
+        owner = "nobody" if entry is None else f"user {entry.st_uid}"
+        raise UnwritableFileError(
+            f"{path} is not written: its lock {shown} belongs to {owner} and cannot be opened", f"rm -f {shown}"
+        ) from None
+    try:
+        _judge_lock(os.fstat(descriptor), place, path, shown)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _make_lock(place: _Place, name: str) -> int:
+    descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | _OPEN, 0o600, dir_fd=place.directory)
+    try:
+        _give(descriptor, place)
+    except BaseException:
+        os.close(descriptor)
+        with suppress(OSError):
+            os.unlink(name, dir_fd=place.directory)
+        raise
+    return descriptor
+
+
+def _judge_lock(found: os.stat_result | None, place: _Place, path: str, shown: str) -> None:
+    """Refuse what is no lock of this program's: the user of the directory can give its name to anything he finds there.
+
+    Raises:
+        UnsafeFileError: it is that.
+
+    """
+    if found is None:
+        return
+    if not stat.S_ISREG(found.st_mode):
+        why = "is not a plain file"
+    elif found.st_nlink > 1:
+        why = "has a second name (it is hard-linked)"
+    elif found.st_uid not in {place.uid, os.geteuid(), _ROOT}:
+        why = f"belongs to user {found.st_uid}"
+    else:
+        return
+    raise UnsafeFileError(
+        f"{path} is not written: its lock {shown} {why}", f"look what it is (ls -l {shown}), and move it away"
+    )
 
 
 def _sweep(place: _Place) -> None:
@@ -263,38 +363,115 @@ def _temporary_prefix(place: _Place) -> str:
     return f".{place.name}.new-"
 
 
+def _temporary_name(place: _Place) -> str:
+    return f"{_temporary_prefix(place)}{os.getpid()}-{os.urandom(4).hex()}"
+
+
 # The file itself
 
 
-def _rewrite(place: _Place, path: str, edit: Callable[[bytes | None], bytes], mode: int | None) -> bool:
-    for _ in range(_MOST_TRIES):
+class _File:
+    """The file of a place, under its lock."""
+
+    def __init__(self, place: _Place, path: str, clock: Clock) -> None:
+        self._place = place
+        self._path = path
+        self._clock = clock
+        self._deadline = clock.monotonic() + OTHERS_SECONDS
+
+    def rewrite(self, edit: Callable[[bytes | None], bytes], mode: int | None) -> bool:
+        for _ in range(_MOST_TRIES):
+            with suppress(_ChangedMeanwhileError):
+                return self._rewrite_once(edit, mode)
+        raise self._busy("something else writes it all the time")
+
+    def _rewrite_once(self, edit: Callable[[bytes | None], bytes], mode: int | None) -> bool:
+        descriptor = _open_old(self._place)
+        if descriptor is None:
+            self._create(edit(None), 0o600 if mode is None else mode)
+            return True
         try:
-            return _rewrite_once(place, path, edit, mode)
-        except _ChangedMeanwhileError:
-            continue
-    raise UnwritableFileError(
-        f"{path} is not written: something else writes it all the time", f"lsof {path}, or fuser -v {path}, shows what"
-    )
-
-
-def _rewrite_once(place: _Place, path: str, edit: Callable[[bytes | None], bytes], mode: int | None) -> bool:
-    old = _open_old(place)
-    if old is None:
-        _put(place, edit(None), 0o600 if mode is None else mode, None)
+            others = OtherWriters(descriptor, self._clock)
+            found = others.wait_until_gone(self._deadline)
+            if found is None:
+                raise self._busy(f"for {OTHERS_SECONDS:.0f} seconds another program has been writing it")
+            before = _read(descriptor, self._path)
+            if not others.are_gone(found):
+                raise _ChangedMeanwhileError
+            old = _Old(descriptor, found, others)
+            content = edit(before)
+            wanted = stat.S_IMODE(found.st_mode) if mode is None else mode
+            if found.st_mode & 0o777 & ~wanted:
+                os.fchmod(descriptor, wanted)
+            if content == before:
+                return False
+            self._replace(old, content, wanted)
+        finally:
+            os.close(descriptor)
         return True
-    try:
-        found = os.fstat(old)
-        before = _read(old, path)
-        content = edit(before)
-        wanted = stat.S_IMODE(found.st_mode) if mode is None else mode
-        if found.st_mode & 0o777 & ~wanted:
-            os.fchmod(old, wanted)
-        if content == before:
+
+    def _create(self, content: bytes, mode: int) -> None:
+        """Put a first file in place; one that somebody else has put there meanwhile stays."""
+        with _beside(self._place, content, mode, None) as new:
+            if not self._linked(new.name, self._place.name):
+                self._refuse_changed(None)
+                self._rename(new.name)
+        os.fsync(self._place.directory)
+
+    def _replace(self, old: _Old, content: bytes, mode: int) -> None:
+        with _beside(self._place, content, mode, old) as new, self._kept(old) as kept:
+            self._refuse_changed(old)
+            if not old.others.are_gone(old.found):
+                raise _ChangedMeanwhileError
+            self._rename(new.name)
+            os.fsync(self._place.directory)
+            if not old.others.stay_away(old.found):
+                self._put_back(kept, new)
+                raise _ChangedMeanwhileError
+
+    def _put_back(self, kept: str | None, new: _New) -> None:
+        """Give the name back to the file that somebody is writing, unless the name is a third one's by now."""
+        now = _look(self._place.name, self._place.directory)
+        if kept is not None and now is not None and version(now) == new.version:
+            self._rename(kept)
+            os.fsync(self._place.directory)
+
+    @contextmanager
+    def _kept(self, old: _Old) -> Iterator[str | None]:
+        """Keep a second name for the old file, by which it can be put back; None where there are no hard links."""
+        name = _temporary_name(self._place)
+        is_kept = self._linked(self._place.name, name)
+        try:
+            kept = _look(name, self._place.directory) if is_kept else None
+            if kept is not None and version(kept) != version(old.found):
+                raise _ChangedMeanwhileError
+            yield name if is_kept else None
+        finally:
+            _remove(self._place, name)
+
+    def _linked(self, name: str, other: str) -> bool:
+        directory = self._place.directory
+        try:
+            os.link(name, other, src_dir_fd=directory, dst_dir_fd=directory, follow_symlinks=False)
+        except (FileExistsError, FileNotFoundError):
+            raise _ChangedMeanwhileError from None
+        except OSError:
             return False
-        _put(place, content, wanted, (old, found))
-    finally:
-        os.close(old)
-    return True
+        return True
+
+    def _rename(self, name: str) -> None:
+        directory = self._place.directory
+        os.rename(name, self._place.name, src_dir_fd=directory, dst_dir_fd=directory)
+
+    def _refuse_changed(self, old: _Old | None) -> None:
+        now = _look(self._place.name, self._place.directory)
+        if (None if now is None else version(now)) != (None if old is None else version(old.found)):
+            raise _ChangedMeanwhileError
+
+    def _busy(self, why: str) -> UnwritableFileError:
+        return UnwritableFileError(
+            f"{self._path} is not written: {why}", f"lsof {self._path}, or fuser -v {self._path}, shows what"
+        )
 
 
 def _open_old(place: _Place) -> int | None:
@@ -318,27 +495,30 @@ def _read(descriptor: int, path: str) -> bytes:
     return b"".join(parts)
 
 
-def _put(place: _Place, content: bytes, mode: int, old: tuple[int, os.stat_result] | None) -> None:
-    """Write the new content beside the file, private from birth, and rename it over the old one."""
-    temporary = f"{_temporary_prefix(place)}{os.getpid()}-{os.urandom(4).hex()}"
+@contextmanager
+def _beside(place: _Place, content: bytes, mode: int, old: _Old | None) -> Iterator[_New]:
+    """Write the new content beside the file, private from birth; what is left of it in the end is removed."""
+    name = _temporary_name(place)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _OPEN
-    descriptor = os.open(temporary, flags, 0o600, dir_fd=place.directory)
+    descriptor = os.open(name, flags, 0o600, dir_fd=place.directory)
     try:
         with os.fdopen(descriptor, "wb") as file:
             _give(descriptor, place)
             file.write(content)
             file.flush()
             if old is not None:
-                _keep_attributes(old[0], descriptor, keeps_acl=mode == stat.S_IMODE(old[1].st_mode))
+                _keep_attributes(old.descriptor, descriptor, keeps_acl=mode == stat.S_IMODE(old.found.st_mode))
             os.fchmod(descriptor, mode)
             os.fsync(descriptor)
-        _refuse_changed(place, None if old is None else old[1])
-        os.rename(temporary, place.name, src_dir_fd=place.directory, dst_dir_fd=place.directory)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(temporary, dir_fd=place.directory)
-        raise
-    os.fsync(place.directory)
+            new = _New(name, version(os.fstat(descriptor)))
+        yield new
+    finally:
+        _remove(place, name)
+
+
+def _remove(place: _Place, name: str) -> None:
+    with suppress(OSError):
+        os.unlink(name, dir_fd=place.directory)
 
 
 def _give(descriptor: int, place: _Place) -> None:
@@ -356,16 +536,6 @@ def _keep_attributes(old: int, new: int, *, keeps_acl: bool) -> None:
     for name in (_LABEL, _ACL) if keeps_acl else (_LABEL,):
         with suppress(OSError):
             os.setxattr(new, name, os.getxattr(old, name))
-
-
-def _refuse_changed(place: _Place, known: os.stat_result | None) -> None:
-    now = _look(place.name, place.directory)
-    if (None if now is None else _version(now)) != (None if known is None else _version(known)):
-        raise _ChangedMeanwhileError
-
-
-def _version(found: os.stat_result) -> tuple[int, ...]:
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _unwritable(path: str, error: OSError) -> UnwritableFileError:

@@ -17,6 +17,7 @@ from rolesanywhere_helper.protocol.ini_text import (
     config_section,
     decoded,
     is_profile_name,
+    line_of,
     read_section,
     set_keys,
 )
@@ -230,6 +231,15 @@ def test_values_are_read_as_botocore_reads_them() -> None:
         "s3": "\naws_session_token = nested\nmax_queue_size = 9",
     }
     assert read_section(EXAMPLE, "none") == {}
+
+
+def test_what_the_shared_section_says_is_said_by_each() -> None:
+    text = "[DEFAULT]\nregion = a\noutput = text\n[prod]\noutput = json\n"
+
+    assert read_section(text, "prod") == (parsed(text) or {})["prod"] == {"region": "a", "output": "json"}
+    assert read_section(text, "none") == {}
+    assert [line_of(text, "prod", key) for key in ("region", "output", "s3")] == [2, 5, None]
+    assert line_of(text, "none", "region") == 2, "it would have it"
 
 
 @pytest.mark.parametrize(

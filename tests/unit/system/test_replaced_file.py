@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from rolesanywhere_helper.errors import UnsafeFileError, UnwritableFileError
+from rolesanywhere_helper.system import user_numbers
 from rolesanywhere_helper.system.clocks import SystemClock
 from rolesanywhere_helper.system.replaced_file import LARGEST, LOCK_SECONDS, read_if_there, rewrite
 from tests.fakes.clock import FakeClock
@@ -113,7 +114,7 @@ def test_kill_at_every_step_leaves_old_or_new(home: Path) -> None:
     assert (kills, old + new) == (1000, 1000)
     assert old > 100
     assert new > 0
-    assert left == 1, "the negative control: kills leave something; and no more, since each writer sweeps"
+    assert left == 2, "the negative control: kills leave something; and no more, since each writer sweeps"
     put(home / "f", b"last")
     assert sorted(entry.name for entry in home.iterdir()) == [".f.lock", "f"]
 
@@ -152,7 +153,7 @@ def test_a_lock_that_is_kept_is_not_waited_for_without_end(home: Path) -> None:
     clock = FakeClock(1_000)
     with (home / ".f.lock").open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        with pytest.raises(UnwritableFileError, match="another process has had its lock for 10 seconds"):
+        with pytest.raises(UnwritableFileError, match="another process has had its lock for 30 seconds"):
             rewrite(str(home / "f"), lambda _: b"new", clock)
     assert clock.monotonic() >= LOCK_SECONDS
     assert not (home / "f").exists()
@@ -236,11 +237,12 @@ def test_a_mounted_file_is_told(home: Path, monkeypatch: pytest.MonkeyPatch) -> 
     def busy(*_: object, **__: object) -> None:
         raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
 
+    (home / "f").write_bytes(b"old")
     monkeypatch.setattr(os, "rename", busy)
     with pytest.raises(UnwritableFileError) as refusal:
         put(home / "f")
     assert f"mount its directory {home}" in refusal.value.hint
-    assert [entry.name for entry in home.iterdir()] == [".f.lock"]
+    assert sorted(entry.name for entry in home.iterdir()) == [".f.lock", "f"]
 
 
 # Root and other users
@@ -361,3 +363,110 @@ def test_a_file_of_root_in_a_users_directory_is_refused_with_the_command_that_me
         put(file)
 
     assert refusal.value.hint == f"chown {ALICE.uid} {file}"
+
+
+def planted(alices_home: Path, kind: str) -> Path:
+    """Put something of root's where the lock of ``credentials`` is looked for, as its user can with rename and link."""
+    lock = alices_home / ".credentials.lock"
+    if kind == "fifo":
+        os.mkfifo(lock, 0o600)
+    elif kind == "directory":
+        lock.mkdir()
+    elif kind == "link":
+        lock.symlink_to("/etc/hostname")
+    else:
+        lock.write_bytes(b"precious")
+        lock.chmod(0o660 if kind == "hard link" else 0o600)
+    if kind == "hard link":
+        os.link(lock, alices_home / "another-name")
+    if kind == "another user's":
+        os.chown(lock, ANOTHER, ANOTHER)
+    return lock
+
+
+@pytest.mark.usefixtures("as_root")
+@pytest.mark.parametrize("kind", ["fifo", "directory", "link", "hard link", "another user's"])
+def test_what_is_no_lock_of_ours_is_refused_and_stays_whose_it_is(alices_home: Path, kind: str) -> None:
+    lock = planted(alices_home, kind)
+    before = lock.lstat()
+
+    with pytest.raises(UnsafeFileError) as refusal:
+        put(alices_home / "credentials")
+
+    assert f"its lock {lock} " in refusal.value.what
+    assert f"ls -l {lock}" in refusal.value.hint
+    assert lock.lstat() == before
+    assert not (alices_home / "credentials").exists()
+
+
+@pytest.mark.usefixtures("as_root")
+@pytest.mark.parametrize("name", ["credentials", "config"])
+def test_root_gives_no_file_away_that_it_did_not_make(alices_home: Path, name: str) -> None:
+    """A file of root's may be a lock that root made; if it is the user's trap, he gets nothing by it."""
+    lock = planted(alices_home, "root's").rename(alices_home / f".{name}.lock")
+    before = lock.stat()
+
+    put(alices_home / name)
+
+    assert lock.read_bytes() == b"precious"
+    now = lock.stat()
+    assert (now.st_uid, now.st_gid, now.st_mode, now.st_mtime_ns) == (0, 0, before.st_mode, before.st_mtime_ns)
+    assert owner(alices_home / name) == (ALICE.uid, ALICE.gid), "the negative control: what it made is the user's"
+    with running_as(ALICE, "attempt(arguments[0], 'new')", alices_home / name, imports=_REWRITE) as child:
+        said = child.hear()
+    assert said.startswith("UnwritableFileError"), said
+    assert said.endswith(f"-> rm -f {lock}"), said
+
+
+@pytest.mark.usefixtures("as_root")
+@pytest.mark.parametrize("kind", ["directory", "file", "as made"])
+def test_root_gives_no_directory_away_that_it_did_not_make(
+    alices_home: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """The user swaps the new directory for something of root's that lies beside it, before it becomes his."""
+    aws = alices_home / ".aws"
+    make = os.mkdir
+
+    def make_and_swap(name: str, bits: int, *, dir_fd: int) -> None:
+        make(name, bits, dir_fd=dir_fd)
+        if kind == "as made":
+            return
+        aws.rmdir()
+        if kind == "file":
+            aws.write_bytes(b"precious")
+        else:
+            make(aws, 0o700)
+            (aws / "secret").write_bytes(b"precious")
+
+    monkeypatch.setattr(os, "mkdir", make_and_swap)
+    if kind == "as made":
+        put(aws / "credentials")
+        assert owner(aws) == (ALICE.uid, ALICE.gid), "the negative control"
+        return
+    with pytest.raises((UnsafeFileError, UnwritableFileError)):
+        put(aws / "credentials")
+    assert owner(aws) == (0, 0)
+
+
+@pytest.mark.usefixtures("as_root")
+@pytest.mark.parametrize("numbers", ["0 0 4294967295", "0 100000 65536"])
+def test_nobody_is_a_user_like_any_other_where_every_number_has_a_meaning(
+    alices_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, numbers: str
+) -> None:
+    os.chown(alices_home, NOBODY.uid, NOBODY.gid)
+    (tmp_path / "uid_map").write_text(numbers)
+    monkeypatch.setattr(user_numbers, "_MAP", tmp_path / "uid_map")
+
+    put(alices_home / "credentials")
+
+    is_machine_itself = numbers.startswith("0 0")
+    assert owner(alices_home / "credentials")[0] == (NOBODY.uid if is_machine_itself else 0)
+
+
+def test_who_is_outside_is_told_by_the_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "uid_map").write_text("         0     100000      65536\n")
+    monkeypatch.setattr(user_numbers, "_MAP", tmp_path / "uid_map")
+    assert [user_numbers.is_outside(uid) for uid in (0, ANOTHER, NOBODY.uid)] == [False, False, True]
+
+    monkeypatch.setattr(user_numbers, "_MAP", tmp_path / "no-such-file")
+    assert not user_numbers.is_outside(NOBODY.uid)
