@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from argparse import ArgumentParser
     from collections.abc import Mapping, Sequence
 
-    from rolesanywhere_helper.cli.commands import Invocation
+    from rolesanywhere_helper.cli.commands import FlagValue, Invocation
     from rolesanywhere_helper.config.environment import Surroundings
     from rolesanywhere_helper.doctor.aws_files import AwsFiles, Selected
     from rolesanywhere_helper.doctor.findings import Finding
@@ -34,6 +34,8 @@ EXAMPLE = """\
 SCHEMA = 1
 _MARKS = {"ok": "ok", "warning": "warning", "problem": "PROBLEM", "skipped": "-"}
 _COLOURS = {"ok": "32", "warning": "33", "problem": "31", "skipped": "2"}
+# Flags that no command goes on after.
+_SAY_AND_END = frozenset({"-h", "--help", "--version"})
 _MARK_WIDTH, _STEP_WIDTH = 7, 15
 
 
@@ -58,15 +60,12 @@ def add_flags(parser: ArgumentParser) -> None:
 
 def run(invocation: Invocation) -> int:
     """Print what each step found. The exit code is the first problem's: 1, 2 configuration, 3 network; else 0."""
-    from rolesanywhere_helper.doctor.aws_files import AwsPaths, read_files, selected  # noqa: PLC0415 - only when chosen
-    from rolesanywhere_helper.doctor.configuration import Asked  # noqa: PLC0415 - as above
+    from rolesanywhere_helper.doctor.configuration import Asked  # noqa: PLC0415 - only when chosen
     from rolesanywhere_helper.doctor.machine import Machine  # noqa: PLC0415 - imports cryptography and requests
     from rolesanywhere_helper.doctor.walk import Examination, verdict, walk  # noqa: PLC0415 - as above
 
     here, flags = session.surroundings(), invocation.flags
-    aws = read_files(AwsPaths(_path(CONFIG, here), _path(CREDENTIALS, here)))
-    profile = selected(flags.get("profile"), here.environment)
-    described = _described(invocation, aws, profile)
+    aws, profile, described = _aws(invocation, here)
     asked = Asked(described.flags, described.config, here)
     machine = Machine(here)
     examination = Examination(asked, aws, profile, described.finding, _anchor(flags, here))
@@ -93,28 +92,63 @@ class _Described:
     finding: Finding | None = None
 
 
+def _aws(invocation: Invocation, here: Surroundings) -> tuple[AwsFiles, Selected, _Described]:
+    """Look at the AWS files, and at what they say of the session; a mistake of ours there ends nothing."""
+    from rolesanywhere_helper.doctor import aws_files  # noqa: PLC0415 - only when chosen
+    from rolesanywhere_helper.doctor.findings import Step, unforeseen  # noqa: PLC0415 - as above
+
+    paths = aws_files.AwsPaths(_path(CONFIG, here), _path(CREDENTIALS, here))
+    profile = aws_files.selected(invocation.flags.get("profile"), here.environment)
+    try:
+        files = aws_files.read_files(paths)
+        return files, profile, _described(invocation, files, profile)
+    except Exception as error:  # noqa: BLE001 - one step that breaks off must not end the report
+        broken = unforeseen(Step.AWS_CONFIG, error)
+        return aws_files.AwsFiles(paths), profile, _Described(invocation.flags, invocation.config, broken)
+
+
 def _described(invocation: Invocation, aws: AwsFiles, profile: Selected) -> _Described:
     """Take the session from the profile's line where the command line names none."""
-    from rolesanywhere_helper.doctor.findings import Step, ok, problem_of  # noqa: PLC0415 - only when chosen
+    from rolesanywhere_helper.doctor.aws_files import what_comes_after  # noqa: PLC0415 - only when chosen
+    from rolesanywhere_helper.doctor.findings import Step, ok, problem_of  # noqa: PLC0415 - as above
 
     own = {flag.name for flag in SESSION_FLAGS} & invocation.flags.keys()
-    words = aws.arguments(profile.name)
-    if own or invocation.config is not None or not words:
+    is_typed = bool(own) or invocation.config is not None
+    name = aws.origin(profile.name)
+    words = aws.arguments(name)
+    if not words or (is_typed and profile.by is None):
         return _Described(invocation.flags, invocation.config)
     from rolesanywhere_helper.cli import parser  # noqa: PLC0415 - it imports this module's table
 
     try:
+        if not _SAY_AND_END.isdisjoint(words):
+            raise UsageError("it prints help or a version, and no credentials", "take it out of the line")
         line = parser.parse(words)
         if line.command.name != "credential-process":
             raise UsageError(
                 f"it runs the command {line.command.name}, which prints no credentials", "write credential-process"
             )
     except HelperError as error:
-        wrong = type(error)(f"credential_process of profile {profile.name}: {error.what}", error.hint)
+        wrong = type(error)(f"credential_process of profile {name}: {error.what}", error.hint)
         return _Described(invocation.flags, invocation.config, problem_of(Step.AWS_CONFIG, wrong))
-    what = f"profile {profile.name} of {aws.paths.config} runs this program: its session is the one that is looked at"
-    told = ok(Step.AWS_CONFIG, what, profile=profile.name)
-    return _Described({**line.flags, **_agent(invocation)}, line.config, told)
+    if is_typed:
+        return _Described(invocation.flags, invocation.config)
+    what = f"profile {name} of {aws.paths.config} runs this program: its session is the one that is looked at"
+    further = aws.roles_after(profile.name)
+    told = ok(
+        Step.AWS_CONFIG,
+        f"{what}{what_comes_after(aws, profile.name, is_tried=further is not None)}",
+        profile=profile.name,
+    )
+    return _Described({**_with_roles(line.flags, further or {}), **_agent(invocation)}, line.config, told)
+
+
+def _with_roles(flags: Mapping[str, FlagValue], further: Mapping[str, FlagValue]) -> Mapping[str, FlagValue]:
+    """Let the roles of a line come first, then those that AWS clients go on to by themselves."""
+    before, after = flags.get("assume-role-arn", []), further.get("assume-role-arn", [])
+    if not isinstance(before, list) or not isinstance(after, list) or not after:
+        return flags
+    return {**flags, **further, "assume-role-arn": [*before, *after]}
 
 
 def _agent(invocation: Invocation) -> Mapping[str, object]:

@@ -5,20 +5,22 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from rolesanywhere_helper.doctor.findings import MISCONFIGURED, Finding, Hint, Step, ok, problem
+from rolesanywhere_helper.doctor.configuration import is_asked_for, leave_out
+from rolesanywhere_helper.doctor.findings import MISCONFIGURED, Finding, Hint, Step, ok, problem, warning
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from rolesanywhere_helper.config.settings import SessionSettings
+    from rolesanywhere_helper.doctor.configuration import Asked
 
 # rolesanywhere.REGION.…, rolesanywhere-fips.REGION.…, and VPC endpoints: vpce-….rolesanywhere.REGION.vpce.…
 _REGION_OF_HOST = re.compile(r"(?:^|\.)rolesanywhere(?:-fips)?\.([a-z]{2,4}(?:-[a-z]+){1,3}-\d{1,2})\.")
 
 
-def look(settings: SessionSettings) -> Iterator[Finding]:
+def look(settings: SessionSettings, asked: Asked) -> Iterator[Finding]:
     """Compare; that trust anchor and profile lie side by side is seen to when the settings are made."""
-    findings = list(_disagreements(settings))
+    findings = list(_disagreements(settings, asked))
     yield from findings
     if not findings:
         spec, endpoint = settings.spec, settings.connection.endpoint
@@ -31,7 +33,7 @@ def look(settings: SessionSettings) -> Iterator[Finding]:
         )
 
 
-def _disagreements(settings: SessionSettings) -> Iterator[Finding]:
+def _disagreements(settings: SessionSettings, asked: Asked) -> Iterator[Finding]:
     spec, endpoint = settings.spec, settings.connection.endpoint
     anchor = spec.trust_anchor_arn
     if spec.region != anchor.region:
@@ -39,7 +41,8 @@ def _disagreements(settings: SessionSettings) -> Iterator[Finding]:
             Step.ARNS,
             "region-mismatch",
             f"CreateSession is signed for {spec.region}, and the trust anchor is in {anchor.region}",
-            Hint("leave --region out: the trust anchor's ARN names the region"),
+            leave_out(asked, "region"),
+            Hint("the trust anchor's ARN names the region"),
             exit_code=MISCONFIGURED,
         )
     found = _REGION_OF_HOST.search(endpoint.host)
@@ -48,8 +51,17 @@ def _disagreements(settings: SessionSettings) -> Iterator[Finding]:
             Step.ARNS,
             "endpoint-mismatch",
             f"the endpoint {endpoint} is in {found[1]}, and the trust anchor in {spec.region}",
-            Hint("leave --endpoint out, or give the one of the trust anchor's region (--endpoint URL)"),
+            leave_out(asked, "endpoint"),
+            Hint("or give the one of the trust anchor's region (--endpoint URL)"),
             exit_code=MISCONFIGURED,
+        )
+    if is_asked_for(asked, "use-fips-endpoint") and "fips" not in endpoint.host and is_asked_for(asked, "endpoint"):
+        yield warning(
+            Step.ARNS,
+            "fips-not-used",
+            f"a FIPS endpoint is asked for, and so is {endpoint}: that one is used as it is",
+            leave_out(asked, "use-fips-endpoint"),
+            Hint("or leave the endpoint out: that of the region is chosen then"),
         )
     if spec.role_arn.account != anchor.account:
         yield problem(

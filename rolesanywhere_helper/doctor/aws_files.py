@@ -11,9 +11,12 @@ import os
 import re
 import shlex
 import shutil
+from difflib import get_close_matches
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
-from rolesanywhere_helper.config.flags import SESSION_FLAGS, Kind
+from rolesanywhere_helper.config.flags import PREFIX, SESSION_FLAGS, Kind
+from rolesanywhere_helper.doctor.command_lines import Start, assigned_in, meant_by, signs_for_a_shell, start_in
 from rolesanywhere_helper.doctor.findings import MISCONFIGURED, Finding, Hint, Step, ok, problem, skipped, warning
 from rolesanywhere_helper.domain.identity_reference import scheme_of
 from rolesanywhere_helper.frozen import dataclass, field
@@ -21,14 +24,12 @@ from rolesanywhere_helper.protocol.ini_text import DEFAULT_PROFILE, IniError, de
 from rolesanywhere_helper.system.replaced_file import read_if_there
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     Sections = Mapping[str, Mapping[str, str]]
 
 PROCESS = "credential_process"
-PROGRAMS = frozenset({"rolesanywhere-helper", "aws_signing_helper"})
-# The other way to start it: "/…/python3 -m rolesanywhere_helper …".
-_PYTHON, _AS_MODULE = re.compile(r"python[\d.]*t?"), ("-m", __name__.partition(".")[0])
+_SOURCE = "source_profile"
 _CONFIG_VARIABLE, _CREDENTIALS_VARIABLE = "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"
 # botocore reads them in this order.
 _PROFILE_VARIABLES = ("AWS_DEFAULT_PROFILE", "AWS_PROFILE")
@@ -48,7 +49,12 @@ _FILE_OPTIONS = frozenset(flag.option for flag in SESSION_FLAGS if flag.kind in 
     "--log-file",
     "--agent-socket",
 }
+# What Linux reads of a script's first line.
+_LONGEST_LINE = 256
 _VARIABLE_IN_TEXT = re.compile(r"\$(?:\w|\{)")
+# A line that is indented continues the key above it.
+_NESTED = re.compile(rf"^\s*{PROCESS}\s*[=:]", re.MULTILINE)
+_NEARLY_A_PROFILE = re.compile(r"\s*profile\s+(.*)", re.IGNORECASE | re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +85,13 @@ class AwsFiles:
 
     def profile(self, name: str) -> Mapping[str, str] | None:
         """Return what both files say of a profile, or None if neither knows it."""
+        is_known = name in self.credentials or any(profile_of(section) == name for section in self.config)
+        return {**self.in_config(name), **self.credentials.get(name, {})} if is_known else None
+
+    def in_config(self, name: str) -> Mapping[str, str]:
+        """Return what the config file alone says of a profile."""
         found = [values for section, values in self.config.items() if profile_of(section) == name]
-        own = self.credentials.get(name)
-        if not found and own is None:
-            return None
-        return {**(found[-1] if found else {}), **(own or {})}
+        return found[-1] if found else {}
 
     @property
     def profiles(self) -> list[str]:
@@ -101,18 +109,49 @@ class AwsFiles:
         except ValueError:
             return None
 
-    def runs_us(self, name: str) -> bool:
-        """Tell whether a profile runs this program, or the one that it takes the place of."""
+    def origin(self, name: str) -> str:
+        """Return the profile whose credentials a profile begins with: itself, or where ``source_profile`` leads to."""
+        return self._way(name)[-1]
+
+    def roles_after(self, name: str) -> dict[str, str | list[str]] | None:
+        """Return the flags for the roles that AWS clients go on to from that profile; None if none can say it all."""
+        roles = [self.profile(each) or {} for each in reversed(self._way(name)[:-1])]
+        if any("mfa_serial" in role for role in roles) or any("external_id" in role for role in roles[:-1]):
+            return None
+        external_id = roles[-1].get("external_id") if roles else None
+        flags: dict[str, str | list[str]] = {"assume-role-arn": [role["role_arn"] for role in roles]} if roles else {}
+        return flags if external_id is None else {**flags, "external-id": external_id}
+
+    def _way(self, name: str) -> list[str]:
+        seen = [name]
+        while (further := self._source_of(seen[-1])) is not None and further not in seen:
+            seen.append(further)
+        return seen
+
+    def _source_of(self, name: str) -> str | None:
+        values = self.profile(name) or {}
+        return values.get(_SOURCE) if "role_arn" in values and PROCESS not in values else None
+
+    def start(self, name: str) -> Start | None:
+        """Return how a profile starts this program, or the one that it takes the place of; None if it does not."""
         line = (self.profile(name) or {}).get(PROCESS, "")
         # One with a quote that is not closed is ours all the same, and is told so.
-        words = self.words(name) or [word.strip("'\"") for word in line.split()]
-        return _length_of_program(words) > 0
+        return start_in(self.words(name) or [word.strip("'\"") for word in line.split()])
+
+    def runs_us(self, name: str) -> bool:
+        """Tell whether a profile starts this program."""
+        return self.start(name) is not None
+
+    def means_us(self, name: str) -> bool:
+        """Tell whether a line of a profile is meant to start this program, whether or not it does."""
+        lines = (each.get(PROCESS, "") for each in (self.profile(name) or {}, self.in_config(name)))
+        words = (word.strip("'\"").rpartition("/")[2] for line in lines for word in line.split())
+        return self.runs_us(name) or any(meant_by(word) is not None for word in words)
 
     def arguments(self, name: str) -> list[str] | None:
         """Return what a profile's line gives this program; None if it does not run it, or cannot be taken apart."""
-        words = self.words(name)
-        length = _length_of_program(words or [])
-        return words[length:] if words and length else None
+        found = None if self.words(name) is None else self.start(name)
+        return None if found is None or found.arguments is None else list(found.arguments)
 
 
 def read_files(paths: AwsPaths) -> AwsFiles:
@@ -140,35 +179,71 @@ def look(files: AwsFiles, chosen: Selected, environment: Mapping[str, str]) -> I
     yield from findings
     if findings:
         return
-    if files.runs_us(chosen.name):
-        yield ok(
-            Step.AWS_CONFIG, f"profile {chosen.name} of {files.paths.config} runs this program", profile=chosen.name
-        )
+    name = files.origin(chosen.name)
+    if files.runs_us(name):
+        what = f"profile {name} of {files.paths.config} runs this program"
+        if files.arguments(name) is None:
+            what += " through a shell, which alone knows its words: give doctor the session's flags"
+        yield ok(Step.AWS_CONFIG, f"{what}{what_comes_after(files, chosen.name, is_tried=False)}", profile=chosen.name)
         return
+    yield _other(files, chosen)
+
+
+def what_comes_after(files: AwsFiles, name: str, *, is_tried: bool) -> str:
+    """Say which roles AWS clients take by themselves with the credentials that a profile begins with, and where."""
+    elsewhere = _endpoint_of((files.profile(name) or {}).get("endpoint_url"))
+    where = "" if elsewhere is None else f"; its endpoint_url sends AWS clients to {elsewhere} for every service"
+    source = files.origin(name)
+    if source == name:
+        return where
+    looked = "is tried here too" if is_tried else "is not looked at here"
+    return f"; profile {name} goes on from {source} with a role of its own, which {looked}{where}"
+
+
+def _endpoint_of(url: str | None) -> str | None:
+    """Return host and port of a URL, and nothing else that stands in it."""
+    try:
+        parts = urlsplit(url or "")
+        return parts.netloc.rpartition("@")[2] or None
+    except ValueError:
+        return "what cannot be read"
+
+
+def _other(files: AwsFiles, chosen: Selected) -> Finding:
+    """Say of a profile that does not run this program what it does, and which would."""
     ours = [name for name in files.profiles if files.runs_us(name)]
     if chosen.by is None and ours:
-        yield ok(
+        return ok(
             Step.AWS_CONFIG,
             f"{files.paths.config} has {', '.join(ours)}, to be chosen with AWS_PROFILE or --profile",
             profiles=ours,
         )
-    elif files.words(chosen.name):
-        yield skipped(Step.AWS_CONFIG, f"credential_process of profile {chosen.name} runs another program")
-    else:
-        yield skipped(Step.AWS_CONFIG, f"no profile of {files.paths.config or 'an AWS config file'} runs this program")
+    if chosen.by == "--profile":
+        return warning(
+            Step.AWS_CONFIG,
+            "another-program",
+            f"credential_process of profile {files.origin(chosen.name)} runs another program, as far as can be seen: "
+            "what that prints is not looked at",
+            Hint("if it starts this one in the end, give doctor the session's flags; then see what AWS clients get"),
+            Hint(
+                "see what AWS clients get",
+                f"aws sts get-caller-identity --profile {shlex.quote(chosen.name)}",
+            ),
+        )
+    if chosen.by is not None and ours:
+        return warning(
+            Step.AWS_CONFIG,
+            "another-profile",
+            f"{chosen.by} names the profile {chosen.name}, which does not run this program: AWS clients started here "
+            f"use that, not {', '.join(ours)}",
+            Hint(f"choose {ours[0]}", f"export {chosen.by}={shlex.quote(ours[0])}"),
+        )
+    if files.words(chosen.name):
+        return skipped(Step.AWS_CONFIG, f"credential_process of profile {chosen.name} runs another program")
+    return skipped(Step.AWS_CONFIG, f"no profile of {files.paths.config or 'an AWS config file'} runs this program")
 
 
 # The files
-
-
-def _length_of_program(words: list[str]) -> int:
-    """Count the words at the beginning that start this program; 0 if they start another one."""
-    if not words:
-        return 0
-    name = words[0].rpartition("/")[2]
-    if _PYTHON.fullmatch(name) and tuple(words[1:3]) == _AS_MODULE:
-        return 1 + len(_AS_MODULE)
-    return 1 if name in PROGRAMS else 0
 
 
 def _files(files: AwsFiles, chosen: Selected, environment: Mapping[str, str]) -> Iterator[Finding]:
@@ -210,7 +285,7 @@ def _strangers(files: AwsFiles) -> Iterator[Finding]:
             yield _wrong(
                 "unread-profile",
                 f"[{section}] in {files.paths.config} is read by nobody",
-                Hint(f"in this file write [profile {section}]"),
+                Hint(f"in this file write [{_header(section)}]"),
             )
     for section, values in files.credentials.items():
         if section.startswith("profile ") and PROCESS in values:
@@ -219,6 +294,13 @@ def _strangers(files: AwsFiles) -> Iterator[Finding]:
                 f"[{section}] in {files.paths.credentials} is read by nobody",
                 Hint(f"in this file write [{section.removeprefix('profile ')}]"),
             )
+
+
+def _header(section: str) -> str:
+    """Return the header that is meant by one which is nobody's: ``[ profile x ]``, ``[Profile x]``, ``[x]``."""
+    nearly = _NEARLY_A_PROFILE.fullmatch(section)
+    name = (section if nearly is None else nearly[1]).strip().strip("'\"")
+    return f"profile {name}" if len(name.split()) == 1 else f'profile "{name}"'
 
 
 # The profile
@@ -230,11 +312,50 @@ def _profile(files: AwsFiles, chosen: Selected, environment: Mapping[str, str]) 
         if chosen.by is not None and not files.broken:
             yield _unknown(files, chosen)
         return
-    if PROCESS not in values or not files.runs_us(name):
-        return
-    yield from _line(name, values[PROCESS], files)
-    yield from _shadowed(name, values, files)
-    yield from _environment(chosen, environment)
+    source = files.origin(name)
+    named = files.profile(source)
+    if named is None:
+        yield _lost(files, name, source)
+    elif PROCESS in named and (chosen.by is not None or files.means_us(source)):
+        yield from _line(source, named[PROCESS], files)
+        if files.means_us(source):
+            yield from _shadowed(source, named, files)
+            yield from _environment(chosen, environment)
+    elif PROCESS not in named and chosen.by is not None:
+        yield from _without_line(files, chosen, source, named)
+
+
+def _lost(files: AwsFiles, name: str, source: str) -> Finding:
+    return _wrong(
+        "unknown-profile",
+        f"profile {name} begins with the credentials of {source} ({_SOURCE}), which {files.paths.config} does not have",
+        Hint(f"there is: {', '.join(files.profiles)}"),
+    )
+
+
+def _without_line(files: AwsFiles, chosen: Selected, name: str, values: Mapping[str, str]) -> Iterator[Finding]:
+    """Tell why nothing is started for a profile, where that is not what was meant."""
+    what = f"profile {name} has no {PROCESS} that AWS clients read"
+    above = next((key for key, value in values.items() if _NESTED.search(value)), None)
+    near = get_close_matches(PROCESS, values, cutoff=0.9)
+    if above is not None:
+        yield _wrong(
+            "no-process",
+            f"{what}: that line is indented, and so it is a part of {above}, the key above it",
+            Hint("let the line begin where the others begin"),
+        )
+    elif near:
+        yield _wrong("no-process", f"{what}: there is {near[0]}, a key that nobody knows", Hint(f"write {PROCESS} = …"))
+    elif chosen.by == "--profile":
+        instead = [key for key in _PREFERRED if key in values]
+        ours = [each for each in files.profiles if files.runs_us(each)]
+        hints = [Hint(f"name one that does: --profile {shlex.quote(ours[0])}")] if ours else []
+        yield _wrong(
+            "no-process",
+            what + (f", but {', '.join(instead)}" if instead else ""),
+            *hints,
+            Hint(f"or let it: rolesanywhere-helper configure --profile {shlex.quote(name)} …"),
+        )
 
 
 def _unknown(files: AwsFiles, chosen: Selected) -> Finding:
@@ -264,12 +385,25 @@ def _line(name: str, line: str, files: AwsFiles) -> Iterator[Finding]:
         )
         return
     try:
-        program, *words = shlex.split(line)
+        words = shlex.split(line)
     except ValueError:
         yield _wrong("broken-line", f"{where} has a quote that is not closed", Hint("close it, in one line"))
         return
-    yield from _program(where, program)
-    yield from _arguments(where, words)
+    if not words:
+        yield _wrong("program-not-there", f"{where} is empty", Hint(f"write what is to be started: {_own_path()} …"))
+        return
+    start = start_in(words)
+    misread = list(_misread(where, words, signs_for_a_shell(line) if start is not None else ()))
+    yield from misread
+    if misread:
+        return
+    programs = dict.fromkeys([words[0]] if start is None else [words[0], start.program])
+    for each in filter(None, programs):
+        yield from _program(where, each)
+    if start is None:
+        return
+    yield from _arguments(where, start.arguments or ())
+    yield from _variables(where, name, start)
     # No more than the flag's name: what follows it may be a secret.
     beside = [key.split()[0] for key in files.profile(name) or {} if key.startswith("--")]
     if beside:
@@ -280,21 +414,54 @@ def _line(name: str, line: str, files: AwsFiles) -> Iterator[Finding]:
         )
 
 
+def _misread(where: str, words: Sequence[str], signs: Sequence[str]) -> Iterator[Finding]:
+    """Tell what was written as for a shell, or quoted, and means something else where none reads it.
+
+    No more than names and signs are told: what stands beside them may be a secret.
+    """
+    if len(words) == 1 and shutil.which(words[0]) is None and len(words[0].split()) > 1:
+        yield _wrong(
+            "quoted-line",
+            f"{where} stands in quotes as a whole: AWS clients take all of it for the name of a program",
+            Hint("take the quotes out that stand around the whole line; quote single words that hold a blank"),
+        )
+        return
+    variable = assigned_in(words[0])
+    if variable is not None:
+        yield _wrong(
+            "line-for-a-shell",
+            f"{where} begins by setting {variable}, as in a shell: AWS clients use none, and look for a program of "
+            "that name",
+            Hint("begin the line with env (/usr/bin/env NAME=VALUE PROGRAM …), or give flags instead of variables"),
+        )
+    elif signs:
+        yield _wrong(
+            "line-for-a-shell",
+            f"{where} has {', '.join(signs)} in it, which means something to a shell alone: AWS clients use none, and "
+            "give it to the program",
+            Hint("take that out, with what belongs to it; a remark stands on a line of its own, --log-file takes logs"),
+        )
+
+
 def _program(where: str, program: str) -> Iterator[Finding]:
+    found = shutil.which(program)
     if program.startswith("~") or _VARIABLE_IN_TEXT.search(program):
         yield _wrong(
             "unexpanded-path",
             f"{where} names its program with ~ or a variable, which nobody expands",
-            Hint(f"write the absolute path: {shutil.which('rolesanywhere-helper') or '/usr/bin/rolesanywhere-helper'}"),
+            Hint(f"write the absolute path: {_own_path()}"),
         )
-    elif shutil.which(program) is None:
-        found = shutil.which(program.rpartition("/")[2])
+    elif found is None:
         yield _wrong(
             "program-not-there",
             f"{where} runs {program}, which is not there or cannot be run",
-            Hint(
-                "write its absolute path" + (f": {found}" if found else "; 'command -v rolesanywhere-helper' tells it")
-            ),
+            *_hints_for_program(program),
+        )
+    elif (why_not := _why_not_run(found)) is not None:
+        yield _wrong(
+            "program-not-there",
+            f"{where} runs {program}, {why_not}",
+            Hint("install it again where it is, or write the path of one that runs"),
         )
     elif "/" in program and not program.startswith("/"):
         yield _wrong(
@@ -304,7 +471,61 @@ def _program(where: str, program: str) -> Iterator[Finding]:
         )
 
 
-def _arguments(where: str, words: list[str]) -> Iterator[Finding]:
+def _hints_for_program(program: str) -> Iterator[Hint]:
+    name = program.rpartition("/")[2]
+    meant = meant_by(name)
+    if meant is not None and meant != name:
+        yield Hint(
+            f"did you mean {meant}? Its absolute path is {shutil.which(meant) or f'told by: command -v {meant}'}"
+        )
+        return
+    found = shutil.which(name)
+    if found is None and os.path.isfile(program):  # noqa: PTH113 - a path stays the text that it is
+        yield Hint("let it be run", f"chmod +x {shlex.quote(program)}")
+    yield Hint(
+        "write its absolute path" + (f": {found}" if found else f"; 'command -v {meant or shlex.quote(name)}' tells it")
+    )
+
+
+def _own_path() -> str:
+    return shutil.which("rolesanywhere-helper") or "/usr/bin/rolesanywhere-helper"
+
+
+def _variables(where: str, name: str, start: Start) -> Iterator[Finding]:
+    # No more than their names: what they are set to may be a secret.
+    read = [each for each in start.variables if each.startswith((PREFIX, "AWS_"))]
+    if read:
+        yield warning(
+            Step.AWS_CONFIG,
+            "line-sets-variables",
+            f"{where} sets {', '.join(read)} for its program alone: they are not looked at here",
+            Hint(
+                f"start doctor in the same way: env {' '.join(f'{each}=…' for each in read)} rolesanywhere-helper "
+                f"doctor --profile {shlex.quote(name)}; or give flags in the line instead of variables"
+            ),
+        )
+
+
+def _why_not_run(program: str) -> str | None:
+    """Say why the system would not run a file, though it may be run; None if nothing speaks against it."""
+    try:
+        with open(program, "rb") as script:  # noqa: PTH123 - a path stays the text that it is
+            line = script.readline(_LONGEST_LINE)
+    except OSError:  # who may run a program may not always read it
+        return None
+    if not line.startswith(b"#!"):
+        is_text = line.isascii() and line.decode().rstrip().isprintable()
+        return "a text without #! in its first line: no system call runs that, a shell does" if is_text else None
+    interpreter, *words = line[2:].decode(errors="replace").split() or [""]
+    if not os.access(interpreter, os.X_OK):
+        return f"a script for {interpreter}, which is not there: has its environment been moved?"
+    sought = words[0] if words and interpreter.endswith("/env") else None
+    if sought is not None and not sought.startswith("-") and "=" not in sought and shutil.which(sought) is None:
+        return f"a script for {sought}, which is not there"
+    return None
+
+
+def _arguments(where: str, words: Sequence[str]) -> Iterator[Finding]:
     unexpanded, relative = list[str](), list[str]()
     for option, value in _file_arguments(words):
         if value.startswith("~") or _VARIABLE_IN_TEXT.search(value):
@@ -325,7 +546,7 @@ def _arguments(where: str, words: list[str]) -> Iterator[Finding]:
         )
 
 
-def _file_arguments(words: list[str]) -> Iterator[tuple[str, str]]:
+def _file_arguments(words: Sequence[str]) -> Iterator[tuple[str, str]]:
     for position, word in enumerate(words):
         option, has_value, value = word.partition("=")
         if option not in _FILE_OPTIONS:
@@ -347,6 +568,13 @@ def _shadowed(name: str, values: Mapping[str, str], files: AwsFiles) -> Iterator
             f"profile {name} also has {_KEY} in {files.paths.config}: boto3 and the AWS CLI run credential_process all "
             "the same, some other AWS clients prefer the key",
             Hint(f"remove {_KEY} (and what belongs to it) from [{name}] in {files.paths.config}"),
+        )
+    if PROCESS in in_credentials and PROCESS in files.in_config(name):
+        yield _wrong(
+            "shadowed-process",
+            f"profile {name} has a credential_process in {files.paths.credentials} too, which AWS clients prefer to "
+            f"that in {files.paths.config}",
+            Hint(f"remove credential_process from [{name}] in {files.paths.credentials}"),
         )
     if not preferred:
         return

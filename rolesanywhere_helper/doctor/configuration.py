@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from rolesanywhere_helper.config.environment import CACHE_VARIABLE, CONFIG_VARIABLE
 from rolesanywhere_helper.config.files import read_trusted
-from rolesanywhere_helper.config.flags import AGENT_SOCKET, IDENTITY_FLAGS, PREFIX, SESSION_FLAGS
+from rolesanywhere_helper.config.flags import AGENT_SOCKET, IDENTITY_FLAGS, PREFIX, SESSION_FLAGS, flag_named
 from rolesanywhere_helper.config.load import (
     given_values,
     load_identity,
@@ -17,7 +18,8 @@ from rolesanywhere_helper.config.load import (
 )
 from rolesanywhere_helper.config.values import Values
 from rolesanywhere_helper.doctor.findings import Finding, Hint, Step, hint_of, ok, problem_of, warning
-from rolesanywhere_helper.errors import HelperError
+from rolesanywhere_helper.domain.identity_reference import scheme_of
+from rolesanywhere_helper.errors import HelperError, InvalidArnError, InvalidParameterError
 from rolesanywhere_helper.frozen import dataclass
 
 if TYPE_CHECKING:
@@ -30,6 +32,10 @@ if TYPE_CHECKING:
 
 # Read, but no session flag's.
 _OTHER_VARIABLES = frozenset({CONFIG_VARIABLE, CACHE_VARIABLE, AGENT_SOCKET.variable, f"{PREFIX}INSIDE_AWS_CLIENT"})
+
+_ROLE_SESSION = re.compile(r"arn:([a-z-]+):sts::(\d{12}):assumed-role/([^/\s]+)/\S+", re.ASCII)
+# What stands in an ARN, and the flag for it.
+_KINDS = {"trust-anchor": "--trust-anchor-arn", "profile": "--profile-arn"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +61,8 @@ def configure(asked: Asked) -> Configured:
     try:
         loaded = load_session(asked.flags, asked.surroundings, read_trusted, asked.config)
     except HelperError as error:
-        return Configured((problem_of(Step.CONFIGURATION, error),), identity=_identity_anyway(asked))
+        found = problem_of(Step.CONFIGURATION, error, _hints(error, asked))
+        return Configured((found,), identity=_identity_anyway(asked))
     told = ok(
         Step.CONFIGURATION,
         _summary(loaded),
@@ -65,6 +72,28 @@ def configure(asked: Asked) -> Configured:
     )
     warnings = (warning(Step.CONFIGURATION, "setting", text, _hint_of_setting(text)) for text in loaded.warnings)
     return Configured((told, *warnings), loaded, loaded.settings.identity)
+
+
+def _hints(error: HelperError, asked: Asked) -> Iterator[Hint]:
+    """Say more than the error can, which does not know who said what."""
+    if isinstance(error, InvalidArnError):
+        yield from _hints_for_arn(error)
+    if isinstance(error, InvalidParameterError) and "FIPS" in error.what:
+        yield leave_out(asked, "use-fips-endpoint")
+    yield hint_of(error.hint)
+
+
+def _hints_for_arn(error: InvalidArnError) -> Iterator[Hint]:
+    what, _, arn = error.what.partition(": ")
+    if arn != arn.strip():
+        yield Hint("it has a blank at its beginning or end: take that out")
+        return
+    session = _ROLE_SESSION.fullmatch(arn)
+    if session is not None:
+        yield Hint(f"it is that of a session; the role's is arn:{session[1]}:iam::{session[2]}:role/{session[3]}")
+    for other, flag in _KINDS.items():
+        if f":{other}/" in arn and not what.endswith(other.replace("-", " ")):
+            yield Hint(f"it belongs to {flag}: are the ARNs swapped?")
 
 
 def look_at_environment(asked: Asked) -> Iterator[Finding]:
@@ -101,6 +130,34 @@ def look_at_environment(asked: Asked) -> Iterator[Finding]:
         names = [*used, *of_aws]
         what = f"used: {', '.join(names)}" if names else "no variable changes the session"
         yield ok(Step.ENVIRONMENT, what, variables=list(names))
+
+
+def is_asked_for(asked: Asked, name: str) -> bool:
+    """Tell whether a setting has a value that was given, wherever that was."""
+    flag, here = flag_named(name), asked.surroundings
+    try:
+        given = given_values(asked.flags, here)
+    except HelperError:
+        given = {}
+    value = given.get(name, _written(asked).get(name))
+    if value is None and flag.aws_variable is not None:
+        value = here.variable(flag.aws_variable)
+    return value not in {None, False, "", "false", "False"}
+
+
+def leave_out(asked: Asked, name: str) -> Hint:
+    """Say how to take a setting back, by the name of its flag: whoever set it must be told."""
+    flag, here = flag_named(name), asked.surroundings
+    if asked.flags.get(name):
+        return Hint(f"leave {flag.option} out")
+    own = flag.variable if here.variable(flag.variable) is not None else None
+    if own is None and name in _written(asked):
+        return Hint(f"leave {name} out of the session in the configuration file")
+    of_aws = flag.aws_variable if flag.aws_variable and here.variable(flag.aws_variable) is not None else None
+    variable = own or of_aws
+    if variable is None:
+        return Hint(f"leave {flag.option} out")
+    return Hint(f"{variable} sets it: take that out of the environment", f"unset {variable}")
 
 
 def _strangers(here: Surroundings) -> Iterator[Finding]:
@@ -156,7 +213,9 @@ def _identity_anyway(asked: Asked) -> IdentityReference | None:
         named = load_identity({name: values[name] for name in IDENTITY_FLAGS if name in values}, asked.surroundings)
     except HelperError:
         return None
-    return named if named.certificate or named.certificate_directory else None
+    # A token has the certificate that belongs to its key.
+    is_named = named.certificate or named.certificate_directory or scheme_of(named.private_key) == "pkcs11"
+    return named if is_named else None
 
 
 def _hint_of_setting(text: str) -> Hint:

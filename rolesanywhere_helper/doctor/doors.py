@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rolesanywhere_helper.config.settings import ConnectionSettings, SessionSettings
     from rolesanywhere_helper.domain.credentials import Credentials
     from rolesanywhere_helper.domain.identity_reference import IdentityReference
     from rolesanywhere_helper.domain.ports import Clock, Transport
     from rolesanywhere_helper.domain.role_hop import RoleHop
     from rolesanywhere_helper.identity.loaded import CertificateFacts, LoadedIdentity
+
+_Result = TypeVar("_Result")
 
 
 class Doors(Protocol):
@@ -21,8 +25,15 @@ class Doors(Protocol):
         """The clocks of this machine."""
         ...
 
-    def load(self, reference: IdentityReference) -> LoadedIdentity:
-        """Load certificate and key; somebody at the terminal may be asked for secrets, no PIN is tried twice."""
+    def load(self, reference: IdentityReference, *, accept_unusable: bool = False) -> LoadedIdentity:
+        """Load certificate and key; somebody at the terminal may be asked for secrets, no PIN is tried twice.
+
+        ``accept_unusable`` lets a leaf through that the service is known to refuse.
+        """
+        ...
+
+    def attended(self, call: Callable[[], _Result]) -> _Result:
+        """Call, and once more for each secret that is missing and that somebody at the terminal adds."""
         ...
 
     def certificate(self, reference: IdentityReference) -> CertificateFacts | None:

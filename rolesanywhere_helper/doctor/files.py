@@ -6,9 +6,9 @@ import stat
 from typing import TYPE_CHECKING
 
 from rolesanywhere_helper.doctor.configuration import warning_of_text
-from rolesanywhere_helper.doctor.findings import Finding, Step, hint_of, ok, problem, problem_of, skipped
+from rolesanywhere_helper.doctor.findings import Finding, Hint, Step, hint_of, ok, problem, problem_of, skipped
 from rolesanywhere_helper.domain.identity_reference import scheme_of
-from rolesanywhere_helper.errors import HelperError
+from rolesanywhere_helper.errors import HelperError, UnreadableCertificateError
 from rolesanywhere_helper.system.inputs import check_private_key_file, explain, read_input
 
 if TYPE_CHECKING:
@@ -44,12 +44,25 @@ def look(reference: IdentityReference, *, in_gitlab_ci: bool) -> Iterator[Findin
         except HelperError as error:
             findings.append(problem_of(Step.FILES, error))
             continue
+        if what == "certificate" and _is_request(file.content):
+            findings.append(
+                problem(
+                    Step.FILES,
+                    UnreadableCertificateError.code,
+                    f"certificate: {path} is a signing request, which no CA has signed yet",
+                    Hint("send it to the CA, and give the certificate that comes back"),
+                )
+            )
         seen.append(f"{what} {path} ({stat.S_IMODE(file.facts.mode):04o}, user {file.facts.uid})")
         if path == key:
             findings += _judged(file, reference, in_gitlab_ci=in_gitlab_ci)
     yield from findings
     if not findings:
         yield ok(Step.FILES, ", ".join(seen), files=seen) if seen else skipped(Step.FILES, "the identity is in none")
+
+
+def _is_request(content: bytes) -> bool:
+    return b"CERTIFICATE REQUEST-----" in content and b"-----BEGIN CERTIFICATE-----" not in content
 
 
 def _judged(file: InputFile, reference: IdentityReference, *, in_gitlab_ci: bool) -> Iterator[Finding]:

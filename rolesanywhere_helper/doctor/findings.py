@@ -5,17 +5,18 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from rolesanywhere_helper.errors import HelperError
 from rolesanywhere_helper.frozen import dataclass, field
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
-    from rolesanywhere_helper.errors import HelperError
+    from collections.abc import Callable, Iterable, Mapping
 
     Fact = str | int | float | bool | list[str] | None
 
 # What a problem of the AWS side or of the certificate ends the command with, and one of the configuration.
 FAILED, MISCONFIGURED = 1, 2
+# The code of an error that nobody thought of: it says nothing of the set-up.
+UNFORESEEN = "unforeseen"
 
 
 class Step(Enum):
@@ -105,6 +106,31 @@ def problem_of(step: Step, error: HelperError, hints: Iterable[Hint] = ()) -> Fi
 def warning_of(step: Step, error: HelperError) -> Finding:
     """Put an error into a finding where it does not end the way."""
     return Finding(step, Severity.WARNING, error.what, (hint_of(error.hint),), error.code)
+
+
+def unforeseen(step: Step, error: Exception) -> Finding:
+    """Own up to an error that nobody thought of.
+
+    Its text is told only where the system made it, since any other could hold what was being worked on.
+    """
+    said = f", {error.strerror}" if isinstance(error, OSError) and error.strerror else ""
+    frame, where = error.__traceback__, ""
+    while frame is not None:
+        code = frame.tb_frame.f_code
+        where = f" ({code.co_filename.rpartition('/')[2]}:{frame.tb_lineno}, {code.co_name})"
+        frame = frame.tb_next
+    what = f"doctor itself failed here: {type(error).__name__}{said}{where}"
+    return problem(step, UNFORESEEN, what, Hint("this is a mistake of this program: please report it, with this line"))
+
+
+def taken(step: Step, take: Callable[[], Finding]) -> Finding:
+    """Take a step, whatever happens: what it raises is what was found."""
+    try:
+        return take()
+    except HelperError as error:
+        return problem_of(step, error)
+    except Exception as error:  # noqa: BLE001 - what nobody thought of must not end the report
+        return unforeseen(step, error)
 
 
 def hint_of(text: str) -> Hint:

@@ -13,6 +13,7 @@ from rolesanywhere_helper.doctor.findings import (
     problem_of,
     skipped,
     warning,
+    warning_of,
 )
 from rolesanywhere_helper.errors import (
     HelperError,
@@ -23,12 +24,12 @@ from rolesanywhere_helper.errors import (
     UnusableLeafError,
 )
 from rolesanywhere_helper.frozen import dataclass
-from rolesanywhere_helper.identity.inspection import check_way, describe
+from rolesanywhere_helper.identity.inspection import check_way, describe, faults_of_chain
 from rolesanywhere_helper.protocol.status import rfc3339
 from rolesanywhere_helper.system.inputs import explain, read_input
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from rolesanywhere_helper.doctor.doors import Doors
     from rolesanywhere_helper.domain.identity_reference import IdentityReference
@@ -41,26 +42,32 @@ _EARLY_DAYS = 30
 _EARLY_FRACTION = 1 / 3
 # How a warning of the registry about the chain begins.
 _INTERMEDIATE = "the intermediate certificate "
+# How a PEM file is told that ends in the middle.
+_CUT_SHORT = "cut short"
 _STEPS = (Step.CERTIFICATE, Step.KEY, Step.LEAF, Step.EXPIRY)
 
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What was found, and the identity if it is one that the service would accept.
+    """What was found, and the identity if it is one that can be shown to the service.
 
-    ``warnings`` are what loading had to say, but for the permissions of the key's file.
+    ``warnings`` are what loading had to say, but for the permissions of the key's file. ``fault`` is what is wrong with
+    a leaf that is shown to the service all the same, whose word is the last.
     """
 
     findings: tuple[Finding, ...]
     identity: Identity | None = None
     described: Described | None = None
     warnings: tuple[str, ...] = ()
+    fault: HelperError | None = None
 
 
 def hold(reference: IdentityReference, doors: Doors) -> Held:
     """Load certificate and key, once."""
     try:
         loaded = doors.load(reference)
+    except UnusableLeafError as error:
+        return _hold_anyway(error, reference, doors)
     except HelperError as error:
         return Held(tuple(_failed(error, reference, doors)))
     identity = loaded.identity
@@ -81,17 +88,41 @@ def hold(reference: IdentityReference, doors: Doors) -> Held:
     return Held(findings, identity, shown, warnings)
 
 
+def _hold_anyway(fault: UnusableLeafError, reference: IdentityReference, doors: Doors) -> Held:
+    findings = tuple(_failed(fault, reference, doors))
+    try:
+        identity = doors.load(reference, accept_unusable=True).identity
+        return Held(findings, identity, describe(identity.leaf_der), fault=fault)
+    except HelperError:  # what is wrong has been told
+        return Held(findings)
+
+
 def _hint_of_loading(text: str) -> Hint:
     if text.startswith(_INTERMEDIATE):
         return Hint("replace it by the CA's new certificate, in the certificate's file or in that of --intermediates")
     return Hint("--debug shows more")
 
 
-def look_at_chain(identity: Identity, shown: Described, anchor_file: str | None, now: float) -> Finding:
-    """Climb to the trust anchor's certificate if it was given, else tell what is sent."""
+def fault_of_chain(identity: Identity, warnings: Sequence[str], now: float) -> HelperError | None:
+    """Return what is wrong with a CA that is sent, where loading had not warned of that already."""
+    found = faults_of_chain(identity.chain_der, now)
+    return next(
+        (each for each in found if not any(each.what.removeprefix("the CA ") in text for text in warnings)), None
+    )
+
+
+def look_at_chain(
+    identity: Identity, shown: Described, anchor_file: str | None, now: float, fault: HelperError | None = None
+) -> Finding:
+    """Climb to the trust anchor's certificate if it was given, else tell what is sent.
+
+    ``fault`` is what is wrong with a CA that is sent; a trust anchor that holds a lower one would not mind.
+    """
     count = len(identity.chain_der)
     top = describe((identity.leaf_der, *identity.chain_der)[-1]).issuer
     sent = f"{count} intermediate certificate{'' if count == 1 else 's'}"
+    if anchor_file is None and fault is not None:
+        return warning_of(Step.CHAIN, fault)
     if anchor_file is None:
         return ok(
             Step.CHAIN,
@@ -120,7 +151,11 @@ def _failed(error: HelperError, reference: IdentityReference, doors: Doors) -> I
     at = _step_of(error)
     before = _STEPS[: _STEPS.index(at)]
     if before:
-        yield _certificate_alone(reference, doors)
+        alone = _certificate_alone(reference, doors)
+        yield alone
+        if alone.what == error.what:  # what holds both cannot be opened: that is one problem
+            yield from (skipped(step, f"the way ends at {Step.CERTIFICATE.value}") for step in _STEPS[1:])
+            return
     if Step.KEY in before:
         yield ok(Step.KEY, "belongs to the certificate")
     if Step.LEAF in before:
@@ -131,7 +166,12 @@ def _failed(error: HelperError, reference: IdentityReference, doors: Doors) -> I
 
 
 def _hints(error: HelperError) -> Iterator[Hint]:
-    if isinstance(error, KeyMismatchError):
+    if _CUT_SHORT in error.what:
+        yield Hint(
+            "write the whole file again, from where it came; who renews it should write a new file beside it, and "
+            "rename that"
+        )
+    elif isinstance(error, KeyMismatchError):
         yield hint_of(error.hint)
         yield Hint(
             "compare: openssl x509 -in CERTIFICATE -noout -pubkey, and openssl pkey -in KEY -pubout, must be equal"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from rolesanywhere_helper.domain.identity_reference import scheme_of
 from rolesanywhere_helper.errors import DeadlineExceededError
@@ -21,7 +21,7 @@ from rolesanywhere_helper.wiring.hops import verification
 from rolesanywhere_helper.wiring.place import key_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from rolesanywhere_helper.config.environment import Surroundings
     from rolesanywhere_helper.config.settings import ConnectionSettings, SessionSettings
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from rolesanywhere_helper.domain.identity_reference import IdentityReference
     from rolesanywhere_helper.domain.ports import Transport
     from rolesanywhere_helper.domain.role_hop import RoleHop
+    from rolesanywhere_helper.identity.access import Access
     from rolesanywhere_helper.identity.loaded import CertificateFacts, LoadedIdentity
 
 # For each step on the network, and for all that a token takes.
@@ -37,6 +38,7 @@ _IDENTITY_SECONDS = 60.0
 _PORTS = {"http": 80, "https": 443}
 # What is looked at without a token or an agent.
 _PLAIN = frozenset({None, "env", "credential"})
+_Result = TypeVar("_Result")
 
 
 class Machine:
@@ -46,33 +48,48 @@ class Machine:
         self._surroundings = surroundings
         # One for all, so that nothing is read twice that can be read only once.
         self._references = References(os.environ)
+        # What somebody has typed in: nobody is asked twice, and a key that asks before each signature finds it here.
+        self._typed: dict[str, str] = {}
         self.clock = SystemClock()
 
-    def load(self, reference: IdentityReference) -> LoadedIdentity:
+    def load(self, reference: IdentityReference, *, accept_unusable: bool = False) -> LoadedIdentity:
         """Load certificate and key as ``credential-process`` does."""
-        typed: dict[str, str] = {}
         for name in secrets_to_ask(reference):
-            answer = ask_secret(question_for(name))
+            answer = None if name in self._typed else ask_secret(question_for(name))
             if answer is not None:
-                typed[name] = answer
-        return asking(lambda secrets: self._load_with(reference, secrets), ask_secret, typed)
+                self._typed[name] = answer
+        access = self._access()
+        now = self.clock.now()
+        return self.attended(
+            lambda: within(
+                _IDENTITY_SECONDS,
+                lambda _: registry.load(reference, now=now, access=access, accept_unusable=accept_unusable),
+            )
+        )
 
-    def _load_with(self, reference: IdentityReference, secrets: Mapping[str, str]) -> LoadedIdentity:
-        access = open_access(
+    def attended(self, call: Callable[[], _Result]) -> _Result:
+        """Ask at the terminal that this process belongs to."""
+
+        def again(secrets: Mapping[str, str]) -> _Result:
+            self._typed.update(secrets)
+            return call()
+
+        return asking(again, ask_secret, self._typed)
+
+    def _access(self) -> Access:
+        return open_access(
             os.environ,
-            secrets=secrets,
+            secrets=self._typed,
             references=self._references,
             cache_directory=self._surroundings.cache_directory,
             in_gitlab_ci=self._surroundings.in_gitlab_ci,
         )
-        now = self.clock.now()
-        return within(_IDENTITY_SECONDS, lambda _: registry.load(reference, now=now, access=access))
 
     def certificate(self, reference: IdentityReference) -> CertificateFacts | None:
         """Read the certificate of a file or variable alone."""
         if not reference.certificate or scheme_of(reference.certificate) not in _PLAIN:
             return None
-        return registry.load_certificate(reference, open_access(os.environ, references=self._references))
+        return registry.load_certificate(reference, self._access())
 
     def addresses(self, connection: ConnectionSettings) -> tuple[str, ...]:
         """Resolve, within a time that the resolver itself does not know."""
@@ -111,7 +128,7 @@ class Machine:
         """Ask STS for the next role."""
         from rolesanywhere_helper.aws.assume_role import StsConnection, assume_role  # noqa: PLC0415 - imports boto3
 
-        how = StsConnection(verification(connection), connection.proxy)
+        how = StsConnection(verification(connection), hop.proxy)
         return assume_role(hop, source, how, self.clock.now())
 
     def daemon_status(self, path: str, *, is_named: bool) -> bytes | None:

@@ -7,7 +7,19 @@ from typing import TYPE_CHECKING
 
 from rolesanywhere_helper import __version__
 from rolesanywhere_helper.config.environment import PROXY_VARIABLES
-from rolesanywhere_helper.doctor.findings import Finding, Hint, Severity, Step, ok, problem_of, skipped, warning
+from rolesanywhere_helper.doctor.configuration import leave_out
+from rolesanywhere_helper.doctor.findings import (
+    UNFORESEEN,
+    Finding,
+    Hint,
+    Severity,
+    Step,
+    ok,
+    problem_of,
+    skipped,
+    taken,
+    warning,
+)
 from rolesanywhere_helper.domain.ports import HttpRequest
 from rolesanywhere_helper.errors import ClockSkewError, HelperError, TlsError
 from rolesanywhere_helper.identity.inspection import describe
@@ -18,7 +30,9 @@ if TYPE_CHECKING:
 
     from rolesanywhere_helper.config.environment import Surroundings
     from rolesanywhere_helper.config.settings import ConnectionSettings, SessionSettings
+    from rolesanywhere_helper.doctor.configuration import Asked
     from rolesanywhere_helper.doctor.doors import Doors
+    from rolesanywhere_helper.domain.endpoint import Endpoint
     from rolesanywhere_helper.identity.inspection import Described
 
 _SECONDS = 5.0
@@ -28,11 +42,11 @@ _AWS_SUFFIXES = (".amazonaws.com", ".amazonaws.com.cn", ".api.aws", ".api.amazon
 _AMAZON = "Amazon"
 
 
-def look(connection: ConnectionSettings, here: Surroundings, doors: Doors) -> Iterator[Finding]:
+def look(connection: ConnectionSettings, asked: Asked, doors: Doors) -> Iterator[Finding]:
     """Go to the endpoint and shake hands; what comes after a step that failed is not looked at."""
     way: Mapping[Step, Callable[[], Finding]] = {
-        Step.DNS: lambda: _dns(connection, here, doors),
-        Step.TCP: lambda: _tcp(connection, here, doors),
+        Step.DNS: lambda: _dns(connection, asked, doors),
+        Step.TCP: lambda: _tcp(connection, asked, doors),
         Step.TLS: lambda: _tls(connection, doors),
     }
     failed: Step | None = None
@@ -40,9 +54,19 @@ def look(connection: ConnectionSettings, here: Surroundings, doors: Doors) -> It
         if failed is not None:
             yield skipped(step, f"the way ends at {failed.value}")
             continue
-        found = look_at()
-        failed = step if found.severity is Severity.PROBLEM else None
+        found = taken(step, look_at)
+        failed = step if is_closed(found) else None
         yield found
+
+
+def is_of_aws(endpoint: Endpoint) -> bool:
+    """Tell whether an endpoint's name is one of AWS's own."""
+    return endpoint.host.endswith(_AWS_SUFFIXES)
+
+
+def is_closed(found: Finding) -> bool:
+    """Tell whether a finding says that the way does not lead on; a mistake of ours does not."""
+    return found.severity is Severity.PROBLEM and found.code != UNFORESEEN
 
 
 def look_at_clock(settings: SessionSettings, doors: Doors) -> tuple[Finding, float | None]:
@@ -94,28 +118,30 @@ def _judged(skew: float) -> Finding:
 # The steps
 
 
-def _dns(connection: ConnectionSettings, here: Surroundings, doors: Doors) -> Finding:
+def _dns(connection: ConnectionSettings, asked: Asked, doors: Doors) -> Finding:
     name = _first_peer(connection)
     try:
         found = doors.addresses(connection)
     except HelperError as error:
-        return problem_of(Step.DNS, error, _hints_for_resolving(connection, here))
+        return problem_of(Step.DNS, error, _hints_for_resolving(connection, asked))
     what = f"{name} needs no name server" if list(found) == [_host_of(connection)] else f"{name} is {', '.join(found)}"
     return ok(Step.DNS, what, addresses=list(found))
 
 
-def _tcp(connection: ConnectionSettings, here: Surroundings, doors: Doors) -> Finding:
+def _tcp(connection: ConnectionSettings, asked: Asked, doors: Doors) -> Finding:
     try:
         address = doors.connect(connection)
     except HelperError as error:
-        return problem_of(Step.TCP, error, _hints_for_connecting(connection, here))
+        return problem_of(Step.TCP, error, _hints_for_connecting(connection, asked))
     return ok(Step.TCP, f"{_first_peer(connection)} answers at {address}", address=address)
 
 
-def _hints_for_resolving(connection: ConnectionSettings, here: Surroundings) -> Iterator[Hint]:
+def _hints_for_resolving(connection: ConnectionSettings, asked: Asked) -> Iterator[Hint]:
     if connection.proxy is None:
-        yield from _proxy_that_is_not_used(here)
-        yield Hint(f"check the region and --endpoint: is {connection.endpoint.host} the name that is meant?")
+        yield from _proxy_that_is_not_used(asked.surroundings)
+        yield Hint(f"check the region and the endpoint: is {connection.endpoint.host} the name that is meant?")
+        if not is_of_aws(connection.endpoint):
+            yield leave_out(asked, "endpoint")
     yield Hint("see what the name servers say", f"getent hosts {shlex.quote(_host_of(connection))}")
 
 
@@ -125,15 +151,18 @@ def _proxy_that_is_not_used(here: Surroundings) -> Iterator[Hint]:
         yield Hint(f"{variable} is set, but a proxy is only used with --with-proxy: give that")
 
 
-def _hints_for_connecting(connection: ConnectionSettings, here: Surroundings) -> Iterator[Hint]:
+def _hints_for_connecting(connection: ConnectionSettings, asked: Asked) -> Iterator[Hint]:
     if connection.proxy_shown is not None:
         yield Hint(f"check the address of the proxy {connection.proxy_shown} in {' or '.join(PROXY_VARIABLES)}")
         return
     if connection.endpoint.is_loopback:
         yield Hint("start what is to answer there: it is an address of this machine (rolesanywhere-helper emulator)")
-        yield Hint("leave --endpoint out for the service itself")
+        yield Hint("for the service itself no endpoint is needed")
+        yield leave_out(asked, "endpoint")
         return
-    yield from _proxy_that_is_not_used(here)
+    yield from _proxy_that_is_not_used(asked.surroundings)
+    if not is_of_aws(connection.endpoint):
+        yield leave_out(asked, "endpoint")
     yield Hint(f"open the firewall for outgoing connections to {connection.endpoint.authority}, or give --with-proxy")
 
 
@@ -161,7 +190,7 @@ def _judged_certificate(connection: ConnectionSettings, shown: Described) -> Fin
             f"the certificate of {endpoint.host}, issued by {shown.issuer}, is not verified (--no-verify-ssl)",
             Hint("leave --no-verify-ssl out; give the CA with --ca-bundle FILE"),
         )
-    if endpoint.host.endswith(_AWS_SUFFIXES) and _AMAZON not in shown.issuer_organization:
+    if is_of_aws(endpoint) and _AMAZON not in shown.issuer_organization:
         return warning(
             Step.TLS,
             "tls-inspection",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from rolesanywhere_helper import fastpath
 from rolesanywhere_helper.cache.disk import DiskStore
 from rolesanywhere_helper.cache.pin_attempts import DIRECTORY as PINS
-from rolesanywhere_helper.doctor.findings import MISCONFIGURED, Finding, Hint, Step, ok, problem, skipped, warning
+from rolesanywhere_helper.doctor.findings import Finding, Hint, Step, ok, skipped, warning
 from rolesanywhere_helper.domain.freshness import Freshness, judge
 from rolesanywhere_helper.protocol.status import rfc3339
 from rolesanywhere_helper.system.private_directory import PrivateDirectory
@@ -22,13 +22,17 @@ if TYPE_CHECKING:
     from rolesanywhere_helper.doctor.doors import Doors
     from rolesanywhere_helper.domain.ports import StoredSet
 
-_ELSEWHERE = Hint(
-    "name a directory that only this user can write: ROLESANYWHERE_HELPER_CACHE_DIR=~/.cache/rolesanywhere-helper"
-)
+# Below the home directory, the usual one first.
+_PLACES = (".cache/rolesanywhere-helper", ".rolesanywhere-helper/cache")
 
 
-def look(settings: SessionSettings | None, path: str | None, doors: Doors) -> Iterator[Finding]:
-    """Look at the directory as it is: nothing is made or mended."""
+def look(
+    settings: SessionSettings | None, path: str | None, doors: Doors, home: str | None = None
+) -> Iterator[Finding]:
+    """Look at the directory as it is: nothing is made or mended.
+
+    Whatever is wrong with it, sessions are made without it (promise 37): nothing here is more than a warning.
+    """
     if settings is not None and not settings.use_cache:
         yield skipped(Step.CACHE, "it is turned off (no-cache)")
         return
@@ -37,7 +41,7 @@ def look(settings: SessionSettings | None, path: str | None, doors: Doors) -> It
             Step.CACHE,
             "no-cache-directory",
             "nothing is cached: neither HOME nor ROLESANYWHERE_HELPER_CACHE_DIR is set",
-            _ELSEWHERE,
+            _elsewhere(path, home),
         )
         return
     try:
@@ -46,33 +50,60 @@ def look(settings: SessionSettings | None, path: str | None, doors: Doors) -> It
         yield ok(Step.CACHE, f"{path} is not there yet: it is made when it is needed", directory=path)
         return
     except OSError as error:
-        yield problem(
+        yield warning(
             Step.CACHE,
             "cache-directory",
-            f"{path} cannot be entered: {error.strerror}",
-            _ELSEWHERE,
-            exit_code=MISCONFIGURED,
+            f"nothing is cached: {path} cannot be entered: {error.strerror}",
+            _elsewhere(path, home),
         )
         return
     if why_not:
-        yield _not_private(path, why_not)
-        return
-    yield from _inside(settings, path, doors)
+        yield _not_private(path, why_not, home)
+    elif not os.access(path, os.W_OK):
+        yield warning(
+            Step.CACHE,
+            "cache-directory",
+            f"{path} cannot be written: nothing new is cached",
+            _elsewhere(path, home),
+        )
+    else:
+        yield from _inside(settings, path, doors)
 
 
-def _not_private(path: str, why_not: str) -> Finding:
+def _elsewhere(path: str | None, home: str | None) -> Hint:
+    """Name a directory that would do, where there is one."""
+    variable = "ROLESANYWHERE_HELPER_CACHE_DIR"
+    places = (f"{home.rstrip('/')}/{place}" for place in _PLACES) if home is not None else ()
+    found = next((place for place in places if place != path and _would_do(place)), None)
+    text = "name a directory that only this user can write"
+    if found is None:
+        return Hint(f"{text}: {variable}=/a/directory/of/this/user")
+    return Hint(text, f"export {variable}={shlex.quote(found)}")
+
+
+def _would_do(place: str) -> bool:
+    """Tell whether a directory is there and private, or could be made where it is to be."""
+    try:
+        return not fastpath.why_not_private(os.fsencode(place)) and os.access(place, os.W_OK)
+    except FileNotFoundError:
+        above = Path(place).parent
+        while not above.exists():
+            above = above.parent
+        return above.is_dir() and os.access(above, os.W_OK)
+    except OSError:
+        return False
+
+
+def _not_private(path: str, why_not: str, home: str | None) -> Finding:
     if why_not.startswith("has mode"):  # taken away when it is opened the next time
         hint = Hint("take the others' rights away", f"chmod 700 {shlex.quote(path)}")
         return warning(Step.CACHE, "cache-directory", f"{path} {why_not}", hint)
-    return warning(Step.CACHE, "cache-directory", f"nothing is cached: {path} {why_not}", _ELSEWHERE)
+    return warning(Step.CACHE, "cache-directory", f"nothing is cached: {path} {why_not}", _elsewhere(path, home))
 
 
 def _inside(settings: SessionSettings | None, path: str, doors: Doors) -> Iterator[Finding]:
     names = os.listdir(path)  # noqa: PTH208 - names are enough
     sets = sum(name.endswith(".set") for name in names)
-    if not os.access(path, os.W_OK):
-        yield warning(Step.CACHE, "cache-directory", f"{path} cannot be written: nothing new is cached", _ELSEWHERE)
-        return
     pins = Path(path, PINS)
     refused = len(list(pins.glob("*.json"))) if pins.is_dir() else 0
     if refused:

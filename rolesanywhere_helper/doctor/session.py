@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from rolesanywhere_helper.doctor import causes
 from rolesanywhere_helper.doctor.findings import Finding, Step, ok, problem_of, skipped, warning_of
-from rolesanywhere_helper.errors import HelperError, NetworkError
+from rolesanywhere_helper.errors import HelperError, IdentityError, NetworkError
 from rolesanywhere_helper.frozen import dataclass
 from rolesanywhere_helper.mint.deadline import within
 from rolesanywhere_helper.protocol import create_session
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from rolesanywhere_helper.config.settings import SessionSettings
+    from rolesanywhere_helper.doctor.configuration import Asked
     from rolesanywhere_helper.doctor.doors import Doors
     from rolesanywhere_helper.domain.credentials import Credentials
     from rolesanywhere_helper.domain.ports import Identity
@@ -27,16 +28,24 @@ _SECONDS = 15.0
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What came of CreateSession."""
+    """What came of CreateSession; the finding is of the step ``key`` where nothing could be signed."""
 
     finding: Finding
     credentials: Credentials | None = None
 
 
 def make(settings: SessionSettings, identity: Identity, circumstances: causes.Circumstances, doors: Doors) -> Made:
-    """Ask once; a second attempt would hide what the first one met."""
+    """Ask once; a second attempt would hide what the first one met.
+
+    What the key has to say when it is to sign is a finding of the key.
+    """
     try:
-        credentials = within(_SECONDS, lambda progress: _ask(settings, identity, doors, progress))
+        # A key that asks for a PIN before each signature asks now: the service has not heard anything yet.
+        credentials = doors.attended(
+            lambda: within(_SECONDS, lambda progress: _ask(settings, identity, doors, progress))
+        )
+    except IdentityError as error:
+        return Made(problem_of(Step.KEY, error))
     except HelperError as error:
         return Made(problem_of(Step.CREATE_SESSION, error, causes.hints(error, circumstances)))
     until = rfc3339(credentials.expires_at)
@@ -66,7 +75,7 @@ def look_at_caller(settings: SessionSettings, credentials: Credentials, doors: D
     return ok(Step.CALLER_IDENTITY, f"STS knows the credentials as {arn}", arn=arn)
 
 
-def go_on(settings: SessionSettings, first: Credentials, doors: Doors) -> Iterator[Finding]:
+def go_on(settings: SessionSettings, first: Credentials, asked: Asked, doors: Doors) -> Iterator[Finding]:
     """Go on from role to role, as far as it leads."""
     if not settings.hops:
         yield skipped(Step.ROLE_CHAINING, "no role is gone on to (--assume-role-arn)")
@@ -76,6 +85,6 @@ def go_on(settings: SessionSettings, first: Credentials, doors: Doors) -> Iterat
         try:
             current = doors.assume(hop, current, settings.connection)
         except HelperError as error:
-            yield problem_of(Step.ROLE_CHAINING, error, causes.hints_for_hop(error, hop, current))
+            yield problem_of(Step.ROLE_CHAINING, error, causes.hints_for_hop(error, hop, current, asked))
             return
         yield ok(Step.ROLE_CHAINING, f"STS let it go on to {hop.role_arn}", roleArn=str(hop.role_arn))

@@ -27,6 +27,10 @@ _PARTITIONS: Mapping[str, tuple[str, str | None, frozenset[str]]] = {
     "aws-iso-f": ("csp.hci.ic.gov", None, frozenset()),
 }
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?\.?", re.ASCII)
+# What comes after the endpoint in each request.
+_PATH = "/sessions"
+_QUERY = re.compile(r"[?#]")
+_TOO_MUCH = "give scheme, host and port alone, without user, query or fragment"
 _PREFIX = re.compile(r"(?:/[A-Za-z0-9._~-]+)*/?", re.ASCII)
 
 
@@ -114,12 +118,18 @@ def parse_endpoint(text: str) -> Endpoint:
         url = urlsplit(text if "://" in text else f"https://{text}")
         port = url.port
     except ValueError:
-        raise InvalidParameterError(f"this is not an endpoint: {text!a}", hint) from None
+        raise InvalidParameterError(f"this is not an endpoint: {_without_secrets(text)!a}", hint) from None
     host = url.hostname or ""
     has_more = url.query or url.fragment or url.username or url.password or not _PREFIX.fullmatch(url.path)
     if url.scheme not in {"http", "https"} or has_more or not (_is_ip(host) or _HOST.fullmatch(host)):
-        raise InvalidParameterError(f"this is not an endpoint: {_without_password(text)!a}", hint)
-    endpoint = Endpoint(url.scheme, host, port, url.path.rstrip("/"))
+        shown = f"this is not an endpoint: {_without_secrets(text)!a}"
+        raise InvalidParameterError(shown, f"{_TOO_MUCH}, {hint}" if has_more else hint)
+    prefix = url.path.rstrip("/")
+    if prefix.endswith(_PATH):
+        raise InvalidParameterError(
+            f"this is not an endpoint: {_without_secrets(text)!a}", f"leave {_PATH} out: it is added to each endpoint"
+        )
+    endpoint = Endpoint(url.scheme, host, port, prefix)
     if endpoint.scheme == "http" and not endpoint.is_loopback:
         raise InvalidParameterError(
             f"plain http is only for this machine, not for {host}",
@@ -141,5 +151,8 @@ def _is_ip(host: str) -> bool:
     return True
 
 
-def _without_password(text: str) -> str:
-    return text.rpartition("@")[2]
+def _without_secrets(text: str) -> str:
+    """Leave out what could be a password or token: user information, query and fragment."""
+    base = _QUERY.split(text, maxsplit=1)[0]
+    # An @ after that is the end of a password with such a sign in it, or a part of the query.
+    return "…" if "@" in text[len(base) :] else base.rpartition("@")[2]

@@ -75,6 +75,17 @@ def check_way(leaf_der: bytes, chain_der: Sequence[bytes], anchors: bytes, shown
     raise faults[0] if faults else _ends_early(way[-1], roots, shown)
 
 
+def faults_of_chain(chain_der: Sequence[bytes], now: float) -> tuple[UntrustedCertificateError, ...]:
+    """Return what is wrong with the CAs between a leaf and its trust anchor, the lowest first.
+
+    Raises:
+        UnreadableCertificateError: one of them is broken.
+
+    """
+    chain = [facts.require_certificates(der, "the chain")[0] for der in chain_der]
+    return tuple(fault for below, ca in enumerate(chain) for fault in _faults_of_ca(ca, below, now))
+
+
 # The rules
 
 

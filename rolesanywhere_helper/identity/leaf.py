@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 
-_WEAK_HASHES = frozenset({"md5", "sha1"})
+_WEAK_HASHES = frozenset({"md5", "sha1", "sha224"})
 
 
 def choose_leaf(
@@ -54,7 +54,8 @@ def check_leaf(leaf: x509.Certificate, now: float) -> None:
         LeafLacksDigitalSignatureError: its keyUsage is missing or lacks digitalSignature.
         LeafNotYetValidError: its validity has not begun.
         LeafExpiredError: its validity has ended.
-        UnusableLeafError: its extensions cannot be read, it has no subject, or it is signed with MD5 or SHA-1.
+        UnusableLeafError: its extensions cannot be read, it has no subject, or its signature is weaker than
+            SHA-256.
 
     """
     name = facts.subject(leaf)

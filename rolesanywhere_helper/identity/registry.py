@@ -32,11 +32,14 @@ if TYPE_CHECKING:
 _READ_WHOLE = frozenset({None, "env", "fd", "command", "credential"})
 
 
-def load(reference: IdentityReference, *, now: float, access: Access | None = None) -> LoadedIdentity:
+def load(
+    reference: IdentityReference, *, now: float, access: Access | None = None, accept_unusable: bool = False
+) -> LoadedIdentity:
     """Load a certificate, its chain and its key, and make sure that the service would accept them at ``now``.
 
     ``now`` is in seconds since the epoch. The leaf is the certificate that belongs to the key; intermediates are taken
-    from everything that was found.
+    from everything that was found. ``accept_unusable`` is for who wants to hear the service itself say no: the leaf is
+    then not looked at.
 
     Raises:
         UsageError: no backend knows the reference's scheme, or an optional dependency is missing.
@@ -47,7 +50,8 @@ def load(reference: IdentityReference, *, now: float, access: Access | None = No
     doors = access or Access()
     found = _material(reference, doors)
     leaf = choose_leaf(found.certificates, found.key.public_key, now)
-    check_leaf(leaf, now)
+    if not accept_unusable:
+        check_leaf(leaf, now)
     above = reference.intermediates
     more = () if above is None else files.certificates(above, doors, reference.secrets)
     chain = build_chain(leaf, (*found.certificates, *more, *found.beside), now)

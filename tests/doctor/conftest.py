@@ -7,22 +7,26 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from rolesanywhere_helper.cli import doctor
+from rolesanywhere_helper.cli.parser import parse
 from rolesanywhere_helper.emulator.server import Running, running
 from rolesanywhere_helper.emulator.settings import Settings
 from rolesanywhere_helper.pki.certificates import CertificateAuthority, Issued, LeafRequest, Validity
 from rolesanywhere_helper.pki.keys import KeyKind
+from tests.conftest import Finished
 from tests.emulator.conftest import Account
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.conftest import Finished, RunHelper
+    from tests.conftest import RunHelper
 
 SEVERITIES = {"ok", "warning", "problem", "skipped"}
 
@@ -60,8 +64,12 @@ class Patient:
     session: dict[str, Any] = field(default_factory=dict)
     flags: list[str] = field(default_factory=list)
     env: dict[str, str] = field(default_factory=dict)
+    environment: dict[str, str] = field(default_factory=dict)
+    """What ``env`` comes on top of."""
     after: str = ""
     """Lines that the configuration file ends with."""
+    around: ExitStack = field(default_factory=ExitStack)
+    """What runs beside it until the test ends."""
 
     def __post_init__(self) -> None:
         told = self.emulator.announcement
@@ -127,11 +135,27 @@ class Patient:
     # What it is asked
 
     def examine(self, *flags: str) -> Report:
-        self.write()
-        config = [] if "--profile" in (*self.flags, *flags) else ["--config", str(self.config)]
-        done = self.run("doctor", "--json", *config, *self.flags, *flags, env=self.env)
+        done = self.run(*self._words(*flags), env=self.env)
         assert done.exit_code in {0, 1, 2, 3}, done.err
         return Report(done, json.loads(done.stdout))
+
+    def examine_here(self, *flags: str) -> Report:
+        """Examine without a process of its own, which takes longer than all steps together."""
+        words, told = self._words(*flags), list[bytes]()
+        with pytest.MonkeyPatch.context() as patch:
+            for name in tuple(os.environ):
+                patch.delenv(name)
+            for name, value in (self.environment | self.env).items():
+                patch.setenv(name, value)
+            patch.chdir(self.folder)
+            patch.setattr(doctor, "write_stdout", told.append)
+            code = doctor.run(parse(words))
+        return Report(Finished(tuple(words), code, b"".join(told), b""), json.loads(told[-1]))
+
+    def _words(self, *flags: str) -> list[str]:
+        self.write()
+        config = [] if "--profile" in (*self.flags, *flags) else ["--config", str(self.config)]
+        return ["doctor", "--json", *config, *self.flags, *flags]
 
     # What is done to it, and to the account
 
@@ -151,6 +175,10 @@ class Patient:
 
     def profile_id(self) -> str:
         return str(self.session["profile-arn"]).rpartition("/")[2]
+
+    @property
+    def other_account(self) -> str:
+        return str(self.emulator.administrators[1].account)
 
     def anchor_id(self) -> str:
         return str(self.session["trust-anchor-arn"]).rpartition("/")[2]
@@ -194,10 +222,14 @@ def _emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 
 @pytest.fixture
-def patient(_emulator: Running, run_helper: RunHelper, tmp_path: Path) -> Patient:
+def patient(
+    _emulator: Running, run_helper: RunHelper, clean_environment: dict[str, str], tmp_path: Path
+) -> Iterator[Patient]:
     """Return a set-up that works."""
     _emulator.reset()
-    return Patient(_emulator, run_helper, tmp_path)
+    made = Patient(_emulator, run_helper, tmp_path, environment=clean_environment)
+    with made.around:
+        yield made
 
 
 @pytest.fixture

@@ -13,6 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PublicFormat,
+    load_der_public_key,
+    pkcs12,
+)
 
 from rolesanywhere_helper import errors
 from rolesanywhere_helper.doctor.findings import Step
@@ -22,7 +29,8 @@ from tests.doctor import test_broken_setups as broken
 from tests.doctor.conftest import SEVERITIES, Patient
 from tests.fakes.daemon import OUTLETS, Daemon, owned
 from tests.fakes.http_server import Requests, ScriptedServer
-from tests.fakes.soft_token import SoftTokens, Spy
+from tests.fakes.soft_token import PIN, SoftTokens, Spy
+from tests.fakes.terminal import at_a_terminal
 from tests.plugins.emulated import Emulated
 
 if TYPE_CHECKING:
@@ -83,7 +91,7 @@ def test_profiles_that_nobody_has_chosen_are_named(patient: Patient) -> None:
 
 def test_roles_that_are_gone_on_to_are_tried(patient: Patient) -> None:
     account = patient.emulator.administrators[1].account
-    patient.session["assume-role-arn"] = f"arn:aws:iam::{account}:role/EmulatorOtherAccountRole"
+    patient.session["assume-role-arn"] = f"arn:aws:iam::{account}:role/Consultant"
 
     report = patient.examine()
 
@@ -357,13 +365,20 @@ def test_a_session_that_the_daemon_does_not_give_this_user_is_told(
     assert "allow-users of [session.default]" in told["hints"][0]["text"]
 
 
-def test_a_wrong_pin_is_tried_once(
-    patient: Patient, peer: Callable[[str], Path], tmp_path: Path, clean_environment: dict[str, str]
-) -> None:
+@pytest.fixture
+def held(peer: Callable[[str], Path], tmp_path: Path) -> SoftTokens:
+    """Return a token that is empty."""
     for package in ("softhsm2", "opensc", "p11-kit", "p11-kit-modules"):
         peer(package)
-    held, spy = SoftTokens.make(tmp_path / "softhsm"), Spy(tmp_path / "spy.log")
-    held.add("host")
+    made = SoftTokens.make(tmp_path / "softhsm")
+    made.add("host")
+    return made
+
+
+def test_a_wrong_pin_is_tried_once(
+    patient: Patient, held: SoftTokens, tmp_path: Path, clean_environment: dict[str, str]
+) -> None:
+    spy = Spy(tmp_path / "spy.log")
     leaf = patient.leaf()
     held.put_key_file("host", str(patient.file("made.key", leaf.key_pem())))
     held.put_certificate("host", leaf.certificate)
@@ -380,3 +395,100 @@ def test_a_wrong_pin_is_tried_once(
     assert "pin-remembered" in {each["code"] for each in second.complaints}
     assert spy.logins() == 1
     assert CANARY.encode() not in first.done.stdout + second.done.stdout
+
+
+def test_a_key_in_a_token_is_looked_at_though_the_session_is_not_whole(patient: Patient, held: SoftTokens) -> None:
+    leaf = patient.leaf(subject=(("CN", "in-a-token"),))
+    held.put_key_file("host", str(patient.file("made.key", leaf.key_pem())))
+    held.put_certificate("host", leaf.certificate)
+    del patient.identity["certificate"]
+    patient.identity["private-key"] = "pkcs11:token=host;id=%01;type=private"
+    patient.identity["pkcs11-pin-file"] = str(patient.file("pin", PIN))
+    del patient.session["role-arn"]
+    patient.env |= held.environment
+
+    report = patient.examine()
+
+    assert report.complaints[0]["step"] == "configuration"
+    assert "in-a-token" in report.of("certificate")["what"]
+
+
+def test_a_key_of_another_pair_in_a_token_is_told_of_the_key(patient: Patient, held: SoftTokens) -> None:
+    leaf, another = patient.leaf(), patient.leaf()
+    held.put_key_file("host", str(patient.file("made.key", another.key_pem())))
+    public = leaf.certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    file = str(patient.file("public.der", public))
+    held.tool(
+        "--token-label", "host", "--login", "--pin", PIN, "--write-object", file, "--type", "pubkey", "--id", "01"
+    )
+    held.put_certificate("host", leaf.certificate)
+    patient.identity["certificate"] = "pkcs11:token=host;object=host;type=cert"
+    patient.identity["private-key"] = "pkcs11:token=host;id=%01;type=private"
+    patient.identity["pkcs11-pin-file"] = str(patient.file("pin", PIN))
+    patient.env |= held.environment
+
+    report = patient.examine()
+
+    assert {(each["step"], each["code"]) for each in report.complaints} == {("key", "token")}
+    assert "of one pair" in report.complaints[0]["hints"][0]["text"]
+    assert report.of("create-session")["severity"] == "skipped"
+
+    held.remove("host", "privkey")
+    held.put_key_file("host", str(patient.file("made.key", leaf.key_pem())))
+    assert patient.examine().complaints == []
+
+
+# Somebody at the terminal
+
+
+def at_terminal(
+    patient: Patient, helper: Path, environment: dict[str, str], *answers: tuple[str, str]
+) -> tuple[int, str]:
+    patient.write()
+    command: list[str | Path] = [helper, "doctor", "--config", patient.config]
+    with at_a_terminal(command, environment | patient.env, patient.folder) as asked:
+        for question, answer in answers:
+            asked.terminal.wait_for(question)
+            asked.terminal.type(f"{answer}\n")
+        code, out, err = asked.finish()
+        shown = asked.terminal.shown.decode()
+    assert shown.count(": ") == len(answers), shown
+    assert all(answer not in shown + out.decode() + err.decode() for _, answer in answers)
+    return code, out.decode()
+
+
+def test_a_key_that_asks_before_each_signature_is_asked_about_once_more(
+    patient: Patient, held: SoftTokens, helper: Path, clean_environment: dict[str, str]
+) -> None:
+    held.generate("host", "EC:prime256v1", "--always-auth")
+    public = patient.folder / "public.der"
+    held.tool("--token-label", "host", "--read-object", "--type", "pubkey", "--id", "01", "-o", str(public))
+    request = LeafRequest(Validity.days(time.time(), 90))
+    leaf = patient.authority.certify(request, load_der_public_key(public.read_bytes()))  # type: ignore[arg-type] # an EC key
+    patient.certificate.write_bytes(leaf.public_bytes(Encoding.PEM))
+    patient.identity["private-key"] = "pkcs11:token=host;id=%01;type=private"
+    patient.env |= held.environment
+
+    code, out = at_terminal(patient, helper, clean_environment, ("PIN of the token: ", PIN), ("for the signature", PIN))
+
+    assert code == 0, out
+    assert "\nok       create-session" in out
+
+
+def test_two_secrets_are_asked_for_once_each(patient: Patient, helper: Path, clean_environment: dict[str, str]) -> None:
+    leaf, another = patient.leaf(), patient.leaf()
+    locked = BestAvailableEncryption(CANARY.encode())
+    container = pkcs12.serialize_key_and_certificates(None, None, leaf.certificate, None, locked)
+    patient.certificate.write_bytes(container)
+    patient.key.write_bytes(leaf.key_pem(passphrase=b"open sesame"))
+    answers = (("PKCS#12 file: ", CANARY), ("private key: ", "open sesame"))
+
+    code, out = at_terminal(patient, helper, clean_environment, *answers)
+    assert code == 0, out
+
+    patient.key.write_bytes(another.key_pem(passphrase=b"open sesame"))
+    code, out = at_terminal(patient, helper, clean_environment, *answers)
+    # The certificate is looked at alone after that, with the password that is known.
+    assert (code, out.count("PROBLEM")) == (1, 1)
+    assert "\nok       certificate" in out
+    assert "does not belong to the certificate" in out

@@ -5,13 +5,26 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from rolesanywhere_helper.config.environment import Surroundings
 from rolesanywhere_helper.config.load import load_session
-from rolesanywhere_helper.doctor import agreement, aws_files, causes, daemon, files, holder, network, resting, walk
+from rolesanywhere_helper.doctor import (
+    agreement,
+    aws_files,
+    causes,
+    command_lines,
+    daemon,
+    files,
+    holder,
+    network,
+    resting,
+    walk,
+)
 from rolesanywhere_helper.doctor.configuration import Asked, Configured, warning_of_text
 from rolesanywhere_helper.doctor.findings import (
     Finding,
@@ -30,11 +43,15 @@ from rolesanywhere_helper.domain.identity_reference import IdentityReference
 from rolesanywhere_helper.domain.ports import HttpResponse
 from rolesanywhere_helper.errors import (
     AssumeRoleDeniedError,
+    BadAnswerError,
     DeadlineExceededError,
     HelperError,
     InvalidProfileError,
     InvalidSignatureError,
+    LeafIsCaError,
+    RefusedError,
     TlsError,
+    UnreadableCertificateError,
     UnresolvedHostError,
     UntrustedCertificateError,
 )
@@ -44,6 +61,7 @@ from rolesanywhere_helper.protocol.ini_text import read_sections
 from tests.fakes.clock import FakeClock
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from rolesanywhere_helper.config.settings import ConnectionSettings, LoadedSettings
@@ -84,9 +102,12 @@ class FakeDoors:
             raise value
         return value
 
-    def load(self, reference: IdentityReference) -> Any:
+    def load(self, reference: IdentityReference, *, accept_unusable: bool = False) -> Any:
         del reference
-        return self._give("load", None)
+        return self._give("load anyway" if accept_unusable else "load", None)
+
+    def attended(self, call: Callable[[], Any]) -> Any:
+        return call()
 
     def certificate(self, reference: IdentityReference) -> Any:
         del reference
@@ -131,8 +152,8 @@ class FakeDoors:
 
 
 def looked(doors: FakeDoors, connection: ConnectionSettings | None = None, **variables: str) -> dict[Step, Finding]:
-    here = Surroundings(variables, "/")
-    return {each.step: each for each in network.look(connection or loaded().settings.connection, here, doors)}
+    asked = Asked({}, None, Surroundings(variables, "/"))
+    return {each.step: each for each in network.look(connection or loaded().settings.connection, asked, doors)}
 
 
 # Findings
@@ -204,6 +225,25 @@ def test_amazon_s_own_certificate_is_no_inspection() -> None:
     assert looked(FakeDoors(found={"verified": stranger}), unverified)[Step.TLS].code == "tls-not-verified"
 
 
+@pytest.mark.parametrize(
+    ("flags", "variables", "is_noted"),
+    [
+        ({"use-fips-endpoint": True}, {}, True),
+        ({}, {"AWS_USE_FIPS_ENDPOINT": "true"}, True),
+        ({}, {"AWS_USE_FIPS_ENDPOINT": "false"}, False),
+        ({}, {}, False),
+    ],
+)
+def test_that_an_endpoint_comes_before_the_fips_one_is_noted(
+    flags: dict[str, object], variables: dict[str, str], *, is_noted: bool
+) -> None:
+    endpoint = {"endpoint": "https://gateway.example"}
+    asked = Asked({**EVERYTHING, **endpoint, **flags}, None, Surroundings(variables, "/"))
+    codes = [each.code for each in agreement.look(loaded(**endpoint).settings, asked)]
+
+    assert ("fips-not-used" in codes) is is_noted
+
+
 def test_another_tls_error_keeps_its_own_hint() -> None:
     shown = authority("Someone").issue(LeafRequest(Validity.days(time.time(), 5), key=KeyKind.P_256)).der
     expired = TlsError("the TLS certificate of x has expired", "check this machine's clock")
@@ -252,11 +292,16 @@ def test_without_a_date_nothing_is_said_of_the_clock() -> None:
         ({"endpoint": "https://vpce-1.rolesanywhere.eu-west-1.vpce.amazonaws.com"}, ["endpoint-mismatch"]),
         ({"endpoint": "https://gateway.example"}, [None]),
         ({"region": "eu-west-1"}, ["region-mismatch"]),
+        ({"endpoint": "https://gateway.example", "use-fips-endpoint": True}, ["fips-not-used"]),
+        (
+            {"endpoint": "https://rolesanywhere-fips.us-east-1.amazonaws.com", "use-fips-endpoint": True},
+            ["endpoint-mismatch"],
+        ),
         ({"role_arn": "arn:aws:iam::444455556666:role/x"}, ["account-mismatch"]),
     ],
 )
 def test_whether_arns_and_endpoint_agree(flags: dict[str, str], codes: list[str | None]) -> None:
-    assert [each.code for each in agreement.look(loaded(**flags).settings)] == codes
+    assert [each.code for each in agreement.look(loaded(**flags).settings, Asked(flags, None, HERE))] == codes
 
 
 # The identity
@@ -291,6 +336,14 @@ def test_what_was_well_before_the_failure_is_told() -> None:
     assert [each.severity.value for each in found] == ["skipped", "problem", "skipped", "skipped"]
 
 
+def test_a_leaf_that_cannot_be_shown_to_the_service_either_is_told_once() -> None:
+    found = {"load": LeafIsCaError("a CA"), "load anyway": UnreadableCertificateError("gone meanwhile")}
+    held = holder.hold(IdentityReference("/a", "/b"), FakeDoors(found=found))
+
+    assert held.identity is None
+    assert [each.code for each in held.findings if each.severity is Severity.PROBLEM] == ["leaf-is-ca"]
+
+
 # The daemon, the cache
 
 
@@ -316,8 +369,16 @@ def test_a_cache_that_cannot_be_is_told(tmp_path: Path) -> None:
     assert codes(None) == ["no-cache-directory"]
     assert codes(str(plain)) == ["cache-directory"]
     assert codes(f"{plain}/below") == ["cache-directory"]
+    assert {each.severity for each in resting.look(None, str(plain), FakeDoors())} == {Severity.WARNING}
     assert codes(str(tmp_path / "new")) == [None]
     assert not (tmp_path / "new").exists()
+    home = tmp_path / "home"
+    home.mkdir(mode=0o700)
+    [told] = resting.look(None, None, FakeDoors(), str(home))
+    assert told.hints[0].command == f"export ROLESANYWHERE_HELPER_CACHE_DIR={home}/.cache/rolesanywhere-helper"
+    (home / ".cache").touch()
+    [told] = resting.look(None, f"{home}/.cache/rolesanywhere-helper", FakeDoors(), str(home))
+    assert told.hints[0].command == f"export ROLESANYWHERE_HELPER_CACHE_DIR={home}/.rolesanywhere-helper/cache"
     off = loaded(no_cache=True).settings
     assert [each.severity for each in resting.look(off, None, FakeDoors())] == [Severity.SKIPPED]
 
@@ -335,6 +396,40 @@ def test_a_signature_is_explained_by_what_is_known_of_the_clock() -> None:
     assert "check this machine's clock" in causes.hints(error, circumstances())[0].text
     known = replace(circumstances(), skew_seconds=1.0)
     assert "something on the way changes the request" in causes.hints(error, known)[0].text
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "error", "is_thought_of"),
+    [
+        ("http://127.0.0.1:1", DeadlineExceededError("no answer"), True),
+        ("http://127.0.0.1:1", BadAnswerError("HTML"), True),
+        ("http://127.0.0.1:1", RefusedError("the service refused with HTTP 400 and no message"), True),
+        ("http://127.0.0.1:1", RefusedError("the service refused: x"), False),
+        ("https://127.0.0.1:1", BadAnswerError("HTML"), False),
+    ],
+)
+def test_the_scheme_is_thought_of_where_plain_http_meets_no_answer(
+    endpoint: str, error: HelperError, *, is_thought_of: bool
+) -> None:
+    told = causes.hints(error, circumstances(endpoint=endpoint))[0].text
+    assert ("https://127.0.0.1:1" in told) is is_thought_of
+
+
+def test_a_ca_that_must_not_issue_what_is_below_it_is_told_with_what_is_sent() -> None:
+    root = authority("Root")
+    valid = Validity.days(time.time(), 5)
+    upper = root.intermediate("Upper", valid, KeyKind.P_256, path_length=0)
+    lower = upper.intermediate("Lower", valid, KeyKind.P_256)
+
+    def fault(chain: tuple[Any, ...], *warnings: str) -> HelperError | None:
+        identity: Any = SimpleNamespace(chain_der=tuple(each.public_bytes(Encoding.DER) for each in chain))
+        return holder.fault_of_chain(identity, warnings, time.time())
+
+    found = fault(lower.chain)
+    assert found is not None
+    assert "CN=Upper allows 0 CAs below it" in found.what
+    assert fault(upper.chain) is None
+    assert fault(lower.chain, f"the intermediate certificate {found.what.removeprefix('the CA ')}") is None
 
 
 def test_an_untrusted_certificate_is_explained_by_what_is_sent() -> None:
@@ -370,7 +465,8 @@ def test_a_certificate_without_a_common_name_is_offered_no_statement_for_all() -
 
 def test_an_error_that_nobody_translates_keeps_its_hint() -> None:
     assert causes.hints(HelperError("x", "do this"), circumstances()) == (Hint("do this"),)
-    assert causes.hints_for_hop(HelperError("x", "do this"), object(), object()) == (Hint("do this"),)  # type: ignore[arg-type]
+    asked: Any = Asked({}, None, HERE)
+    assert causes.hints_for_hop(HelperError("x", "do this"), asked, asked, asked) == (Hint("do this"),)
 
 
 # The AWS files
@@ -390,11 +486,12 @@ def line(words: str, name: str = "profile deploy") -> str:
 
 
 OURS = "/usr/bin/env"  # is there on every machine
+BORROWED = "[profile deploy]\nrole_arn = arn:aws:iam::111122223333:role/x\n"
 
 
 @pytest.fixture
 def ours(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(aws_files, "PROGRAMS", frozenset({"env", "rolesanywhere-helper"}))
+    monkeypatch.setattr(command_lines, "PROGRAMS", frozenset({"env", "rolesanywhere-helper"}))
 
 
 @pytest.mark.usefixtures("ours")
@@ -410,14 +507,32 @@ def ours(monkeypatch: pytest.MonkeyPatch) -> None:
         (line("/nonexistent/rolesanywhere-helper x"), ("program-not-there", "problem")),
         (line("'/opt/a b/rolesanywhere-helper' x"), ("program-not-there", "problem")),
         (line("/usr/bin/python3 -m rolesanywhere_helper --private-key=k"), ("relative-path", "problem")),
-        (line("/usr/bin/python3 -m other --private-key=k"), (None, "skipped")),
+        (line("/usr/bin/python3 -m other --private-key=k"), ("another-program", "warning")),
+        (line("other-program-of-nobody --token canary"), ("program-not-there", "problem")),
+        (line("./other-program"), ("program-not-there", "problem")),
+        (line(f'"{OURS} credential-process"'), ("quoted-line", "problem")),
+        (line("/opt/rolesanywhere_helper x"), ("program-not-there", "problem")),
+        (line(f"X=canary {OURS} credential-process"), ("line-for-a-shell", "problem")),
+        (line(f"{OURS} credential-process # prod"), ("line-for-a-shell", "problem")),
+        (line(f"{OURS} credential-process 2>/dev/null"), ("line-for-a-shell", "problem")),
+        (line(f"{OURS} credential-process | jq ."), ("line-for-a-shell", "problem")),
+        (line(f"{OURS} credential-process --pkcs8-password '#canary' --pkcs8-password=\\>x"), (None, "ok")),
+        (line(f"/bin/sh -c '{OURS} credential-process | jq .'"), (None, "ok")),
+        (line(""), ("program-not-there", "problem")),
+        (f"[profile deploy]\nregion = x\n  credential_process = {OURS}\n", ("no-process", "problem")),
+        (f"[profile deploy]\ncredential-process = {OURS}\n", ("no-process", "problem")),
+        (f"[profile deploy]\ncredentials_process = {OURS}\n", ("no-process", "problem")),
+        (f"{BORROWED}source_profile = a\n{line(OURS, 'profile a')}", (None, "ok")),
+        (f"{BORROWED}source_profile = a\n{line('/no/program', 'profile a')}", ("program-not-there", "problem")),
+        (f"{BORROWED}source_profile = b\n{line(OURS, 'profile a')}", ("unknown-profile", "problem")),
+        (f"{BORROWED}source_profile = deploy\n", ("no-process", "problem")),
+        (f"{BORROWED}credential_source = Environment\n", ("no-process", "problem")),
         (line(OURS) + "aws_access_key_id = x\n", ("shadowed-process", "warning")),
-        (line("/usr/bin/other-program --token canary"), (None, "skipped")),
         (line(OURS, 'profile "deploy"'), (None, "ok")),
         (line(OURS, "profile another"), ("unknown-profile", "problem")),
         (line(OURS) + "sso_session = x\n", ("shadowed-process", "problem")),
         (line(OURS) + "region = us-east-1\n", (None, "ok")),
-        ("[profile deploy]\nregion = us-east-1\n", (None, "skipped")),
+        ("[profile deploy]\nregion = us-east-1\n", ("no-process", "problem")),
     ],
 )
 def test_a_profile_s_line_is_read_as_aws_clients_do(config: str, expected: tuple[str | None, str]) -> None:
@@ -435,12 +550,95 @@ def test_the_environment_comes_before_the_profile() -> None:
     token = of_aws(good, AWS_WEB_IDENTITY_TOKEN_FILE="/t", AWS_ROLE_ARN="arn")
     assert token == [("shadowed-process", "problem")]
     assert of_aws(good, AWS_WEB_IDENTITY_TOKEN_FILE="/t") == [(None, "ok")]
+    other = f"{good}[profile x]\nregion = us-east-1\n"
+    assert of_aws(other, asked=None, AWS_PROFILE="x") == [("another-profile", "warning")]
+    assert of_aws("[profile x]\nregion = us-east-1\n", asked=None, AWS_PROFILE="x") == [(None, "skipped")]
 
 
 @pytest.mark.usefixtures("ours")
 def test_a_line_of_the_credentials_file_counts_too() -> None:
     assert of_aws("", line(OURS, "deploy")) == [(None, "ok")]
     assert of_aws("", line(OURS, "profile deploy")) == [("unread-profile", "problem"), ("unknown-profile", "problem")]
+
+
+@pytest.mark.usefixtures("ours")
+@pytest.mark.parametrize("header", [" profile deploy ", "Profile deploy", "PROFILE\tdeploy", "deploy", " 'deploy'"])
+def test_a_header_that_is_nearly_right_is_put_right(header: str) -> None:
+    paths = aws_files.AwsPaths("/c", None)
+    chosen = aws_files.selected("deploy", {})
+
+    def told(section: str) -> list[Finding]:
+        files = aws_files.AwsFiles(paths, read_sections(line(OURS, section)), is_config_there=True)
+        return list(aws_files.look(files, chosen, {}))
+
+    hint = told(header)[0].hints[0].text
+    assert (told(header)[0].code, hint) == ("unread-profile", "in this file write [profile deploy]")
+    assert [each.code for each in told(hint.partition("[")[2].rstrip("]"))] == [None]
+
+
+@pytest.mark.usefixtures("ours")
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("http://user:canary@127.0.0.1:1/?canary", "its endpoint_url sends AWS clients to 127.0.0.1:1 for"),
+        ("http://[canary", "to what cannot be read for"),
+        ("", ""),
+    ],
+)
+def test_another_endpoint_of_a_profile_is_told(url: str, told: str) -> None:
+    written = read_sections(line(OURS) + f"endpoint_url = {url}\n")
+    files = aws_files.AwsFiles(aws_files.AwsPaths("/c", None), written, is_config_there=True)
+    [found] = aws_files.look(files, aws_files.selected("deploy", {}), {})
+
+    assert (found.severity, "endpoint_url" in found.what, told in found.what) == (Severity.OK, bool(told), True)
+    assert "canary" not in found.what
+
+
+@pytest.mark.usefixtures("ours")
+def test_roles_that_are_gone_on_to_from_a_source_profile_are_flags() -> None:
+    chain = "[profile a]\nrole_arn = A\nsource_profile = b\n[profile b]\nrole_arn = B\nsource_profile = c\n"
+    origin = line(OURS, "profile c")
+
+    def flags(text: str) -> Any:
+        files = aws_files.AwsFiles(aws_files.AwsPaths("/c", None), read_sections(text))
+        return files.roles_after("a")
+
+    assert flags(chain + origin) == {"assume-role-arn": ["B", "A"]}
+    last = chain.replace("= A", "= A\nexternal_id = x")
+    assert flags(last + origin) == {"assume-role-arn": ["B", "A"], "external-id": "x"}
+    assert flags(chain.replace("= B", "= B\nexternal_id = x") + origin) is None
+    assert flags(chain.replace("= B", "= B\nmfa_serial = x") + origin) is None
+    assert flags(line(OURS, "profile a")) == {}
+    assert flags(chain) == {"assume-role-arn": ["B", "A"]}  # whatever c is, it is told that it is not there
+
+
+@pytest.mark.usefixtures("ours")
+def test_the_line_of_the_credentials_file_comes_first() -> None:
+    both = of_aws(line(OURS), line("/bin/false", "deploy"))
+    assert both == [("shadowed-process", "problem")]
+    assert of_aws(line("/no/program"), line(OURS, "deploy")) == [("shadowed-process", "problem")]
+
+
+@pytest.mark.parametrize(
+    ("content", "runs"),
+    [
+        ("#!/bin/sh\n", True),
+        ("#!/usr/bin/env sh\n", True),
+        ("#!/usr/bin/env -S sh -e\n", True),
+        ("\x7fELF\x02\x01\x01\0\0", True),
+        ("#!/opt/gone/bin/python3\n", False),
+        ("#!/usr/bin/env python-of-nobody\n", False),
+        ("#!\n", False),
+        ("exec rolesanywhere-helper credential-process\n", False),
+        ("", False),
+    ],
+)
+def test_a_program_that_the_system_would_not_run_is_told(tmp_path: Path, content: str, *, runs: bool) -> None:
+    program = tmp_path / "program"
+    program.write_text(content)
+    program.chmod(0o755)
+
+    assert of_aws(line(str(program))) == [("another-program", "warning") if runs else ("program-not-there", "problem")]
 
 
 def test_a_file_that_this_user_may_not_read_is_told(tmp_path: Path) -> None:
