@@ -186,7 +186,9 @@ def _working_directory() -> str:
         return ""
 
 
-def _written(name: str, flag: Flag, value: object) -> str | bool | list[str]:
+def _written(  # noqa: PLR0911 - one for each form of each kind
+    name: str, flag: Flag, value: object
+) -> str | bool | list[str]:
     """Write a value as the command line has it."""
     match flag.kind, value:
         case (Kind.SWITCH, bool()):
@@ -199,10 +201,12 @@ def _written(name: str, flag: Flag, value: object) -> str | bool | list[str]:
             return json.dumps(dict(value))
         case (Kind.PATH | Kind.REFERENCE, _):
             return _path(name, value)
+        case (Kind.NAMES, ""):  # which is not as good as none: what was to name a role was empty
+            return []
         case (_, str()):
             return value
-        case (Kind.NAMES, Sequence()):
-            return [str(each) for each in value]
+        case (Kind.NAMES, Sequence()) if all(isinstance(each, str) for each in value):
+            return list(value)
     raise _wrong_type(name, value)
 
 

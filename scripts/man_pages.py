@@ -1,11 +1,14 @@
 """Writes the manual pages from the parsers that understand the command line, in the macros of man(7).
 
-One page for the program, and one for each command. A page has no date of its own: it changes with the version.
+One page for the program, and one for each command. Their date is that of the last release in CHANGELOG.md, which is the
+same whenever and wherever they are written.
 """
 
 from __future__ import annotations
 
+import re
 import textwrap
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rolesanywhere_helper import __version__
@@ -20,6 +23,9 @@ if TYPE_CHECKING:
 
     from rolesanywhere_helper.cli.reference import CommandLine, Option
 
+_CHANGES = Path(__file__).parents[1] / "CHANGELOG.md"
+_RELEASED = re.compile(r"^## \S+, (\d{4}-\d{2}-\d{2})$", re.MULTILINE)
+_BEFORE_THE_FIRST_RELEASE = "2026-11-24"
 _EXIT_STATUS = (
     ("0", "done"),
     ("1", "refused or failed: by the service, or because of the certificate or key"),
@@ -32,6 +38,12 @@ _FILES = (
     ("/etc/rolesanywhere-helper/config.toml", "the configuration of the machine, read if the user has none"),
     ("~/.cache/rolesanywhere-helper", "the cache of credentials, which only its user can read"),
 )
+
+
+def date(changes: str) -> str:
+    """Return the day of the last release, ``YYYY-MM-DD``: of the first heading ``## VERSION, DAY``."""
+    found = _RELEASED.search(changes)
+    return found[1] if found else _BEFORE_THE_FIRST_RELEASE
 
 
 def pages() -> dict[str, str]:
@@ -106,7 +118,7 @@ def _page_name(line: CommandLine) -> str:
 def _head(name: str, summary: str) -> str:
     return (
         '.\\" Written by scripts/man_pages.py: do not edit.\n'
-        f'.TH {escaped(name.upper())} 1 "" "{PROGRAM} {__version__}" "User Commands"\n'
+        f'.TH {escaped(name.upper())} 1 "{date(_CHANGES.read_text())}" "{PROGRAM} {__version__}" "User Commands"\n'
         ".nh\n.ad l\n"  # no hyphenation: what looks like a flag is typed as it stands
         f".SH NAME\n{escaped(name)} \\- {escaped(summary)}\n"
     )

@@ -38,6 +38,34 @@ TOLERANCE_SECONDS = 300
 _CONNECT_SECONDS, _READ_SECONDS = 5, 10
 _LONGEST_MESSAGE = 300
 _SERVER_ERRORS = range(500, 600)
+_REDIRECTIONS = range(300, 400)
+_CLOCK = "compare this machine's clock: timedatectl"
+# What helps against the refusals that are not about what a role may do; their codes are STS's (API reference,
+# "AssumeRole" and "Common errors").
+_HINTS = {
+    **dict.fromkeys(
+        ("ExpiredToken", "ExpiredTokenException"),
+        f"the session of the role before has ended: ask again; if that does not help, {_CLOCK}",
+    ),
+    **dict.fromkeys(("RequestExpired", "SignatureDoesNotMatch", "IncompleteSignature"), _CLOCK),
+    **dict.fromkeys(
+        ("InvalidClientTokenId", "UnrecognizedClientException"),
+        "STS there does not know the role before: name the STS of a region that is enabled in its account (--region, "
+        "--sts-endpoint)",
+    ),
+    **dict.fromkeys(
+        ("RegionDisabledException", "RegionDisabled"),
+        "activate STS in that region (IAM, Account settings), or name another region's (--region, --sts-endpoint)",
+    ),
+    **dict.fromkeys(("PackedPolicyTooLarge", "PackedPolicyTooLargeException"), "give fewer or shorter session tags"),
+    **dict.fromkeys(
+        ("ValidationError", "ValidationException", "InvalidParameterValue", "InvalidParameterCombination"),
+        "STS says which parameter it does not take: compare session-duration (at most what the role allows), "
+        "role-session-name, external-id and session-tags",
+    ),
+}
+_HINT_FOR_OTHERS = "the reason is in what STS says; if it is not STS that answers there, check --sts-endpoint"
+_DENIED = frozenset({"AccessDenied", "AccessDeniedException"})
 _THROTTLED = frozenset({"Throttling", "ThrottlingException", "RequestLimitExceeded", "TooManyRequestsException"})
 
 
@@ -108,7 +136,7 @@ def _parameters(hop: RoleHop) -> Any:
 
 def _refusal(
     error: ClientError, hop: RoleHop, source: Credentials
-) -> HopRefusedError | ThrottledError | ServiceUnavailableError:
+) -> HopRefusedError | ThrottledError | ServiceUnavailableError | BadAnswerError:
     told: Any = error.response
     code, status = told.get("Error", {}).get("Code", ""), told.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     where = f"from {source.role_arn} to {hop.role_arn}"
@@ -116,8 +144,14 @@ def _refusal(
         return ThrottledError(f"STS is asked too often ({where})")
     if status in _SERVER_ERRORS:
         return ServiceUnavailableError(f"STS has a problem of its own ({where}): HTTP {status}")
+    if status in _REDIRECTIONS:
+        return BadAnswerError(
+            f"what was asked to go on {where} is not STS: it answered with HTTP {status}, a redirect",
+            "check --sts-endpoint, and whether a proxy answers in the place of STS",
+        )
     message = "".join(each if each.isprintable() else "?" for each in str(told.get("Error", {}).get("Message", "")))
-    return HopRefusedError(f"STS refused to go on {where}: {code or 'refused'}: {message[:_LONGEST_MESSAGE]}")
+    what = f"STS refused to go on {where}: {code or 'refused'}: {message[:_LONGEST_MESSAGE]}"
+    return HopRefusedError(what, None if code in _DENIED else _HINTS.get(code, _HINT_FOR_OTHERS))
 
 
 def _unreachable(error: BotoCoreError, hop: RoleHop) -> NetworkError:

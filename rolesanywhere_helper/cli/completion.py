@@ -179,7 +179,7 @@ _ZSH = r"""#compdef rolesanywhere-helper
 _rolesanywhere-helper-sessions() {{
     local file
     local -a names
-    for file in "${{(Q)opt_args[--config]}}" "$ROLESANYWHERE_HELPER_CONFIG" \
+    for file in "${{(Q)opt_args[--config]:-$config}}" "$ROLESANYWHERE_HELPER_CONFIG" \
         "${{XDG_CONFIG_HOME:-$HOME/.config}}/rolesanywhere-helper/config.toml" {system}; do
         if [[ -f $file && -r $file ]]; then
             names=(${{(f)"$(sed -n '{sessions}' "$file")"}})
@@ -189,19 +189,29 @@ _rolesanywhere-helper-sessions() {{
     done
 }}
 
+_rolesanywhere-helper-program() {{
+    if [[ $words[1] == -- ]]; then
+        shift words
+        ((CURRENT--))
+    fi
+    _normal
+}}
+
 _rolesanywhere-helper() {{
-    local curcontext=$curcontext state line
-    local -a commands
+    local curcontext=$curcontext state line config
+    # Not "commands": that is how zsh calls the programs of the PATH.
+    local -a subcommands
     typeset -A opt_args
-    _arguments -C \
+    _arguments -C -A "-*" \
 {program}        '1:command:->command' \
         '*::argument:->argument' && return
     if [[ $state == command ]]; then
-        commands=(
+        subcommands=(
 {names}        )
-        _describe -t commands command commands
+        _describe -t commands command subcommands
         return
     fi
+    config=$opt_args[--config]
     case $words[1] in
 {commands}    esac
 }}
@@ -228,8 +238,8 @@ def _zsh(lines: Iterable[CommandLine]) -> str:
 
 def _zsh_command(line: CommandLine) -> str:
     specs = [_zsh_option(option) for option in line.options]
-    if line.runs_a_program:
-        specs.append("'*::program:_normal'")
+    if line.runs_a_program:  # the flags of the program are its own
+        specs = ['-A "-*"', *specs, "'*::program:_rolesanywhere-helper-program'"]
     elif line.words:
         specs.append(_quoted(f"1:{line.operands}:({' '.join(line.words)})"))
     written = "".join(f" \\\n                {spec}" for spec in specs)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 from rolesanywhere_helper.cli import logs, session
 from rolesanywhere_helper.cli.aws_files import CONFIG, CREDENTIALS, AwsFile, aws_file
 from rolesanywhere_helper.cli.parser import add_program, add_session_flags, add_switch
-from rolesanywhere_helper.errors import UsageError
+from rolesanywhere_helper.errors import UnsafeFileError, UsageError
 from rolesanywhere_helper.protocol.aws_profiles import NOTHING, Shielded, shielded
 from rolesanywhere_helper.protocol.ini_text import DEFAULT_PROFILE, IniError, decoded
 from rolesanywhere_helper.protocol.program_environment import (
@@ -153,18 +153,22 @@ def _shield() -> Shielded:
     """Return the user's AWS settings without credentials; of files that cannot be read nothing is taken over."""
     try:
         return shielded(_text(CONFIG), _text(CREDENTIALS), _selected())
-    except (IniError, OSError) as error:
+    except (IniError, OSError, UnsafeFileError) as error:
         why = error.strerror if isinstance(error, OSError) else error
         _log.warning("the program is not given the settings of your AWS files: %s", why)
         return NOTHING
 
 
 def _text(which: AwsFile) -> str:
+    from rolesanywhere_helper.system.inputs import read_input  # noqa: PLC0415 - as above
+
     surroundings = session.surroundings()
     if surroundings.home is None and surroundings.variable(which.variable) is None:
         return ""
+    path = aws_file(which, None, surroundings)
+    if path == os.devnull:  # how people say that there is none
+        return ""
     try:
-        with open(aws_file(which, None, surroundings), "rb") as file:  # noqa: PTH123 - a path stays the text that it is
-            return decoded(file.read())
+        return decoded(read_input(path).content)  # never waits: a FIFO may have no writer
     except (FileNotFoundError, NotADirectoryError):
         return ""

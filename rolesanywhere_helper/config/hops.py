@@ -59,7 +59,7 @@ def make_hops(
 
     """
     steps = [step for name, own in written for step in _steps(name, Values(own))]
-    steps += _steps(None, Values({"assume-role-arn": Values(typed).names("assume-role-arn")}))
+    steps += _steps(None, Values({flag: typed[flag] for flag in ("assume-role-arn",) if flag in typed}))
     of_the_last = {flag: typed[flag] for flag in OF_THE_LAST_HOP if flag in typed}
     if of_the_last and not steps:
         raise UsageError(f"--{next(iter(of_the_last))} is for a role to go on to", "give --assume-role-arn too")
@@ -70,9 +70,13 @@ def make_hops(
 
 def _steps(name: str | None, own: Values) -> list[_Step]:
     """Take the roles of one session apart: what else it says is for the last of them."""
-    *between, last = own.names("assume-role-arn") or ("",)
-    steps = [_Step(None, arn, Values({})) for arn in between]
-    return [*steps, _Step(name, last, own)] if last else steps
+    if "assume-role-arn" not in own.by_name:
+        return []
+    roles = own.names("assume-role-arn")
+    if not all(roles) or not roles:  # where a variable was empty, the credentials would be those of the role before
+        raise UsageError("an assume-role-arn is empty", "name the role to go on to, or leave it out")
+    *between, last = roles
+    return [*(_Step(None, arn, Values({})) for arn in between), _Step(name, last, own)]
 
 
 def _hop(step: _Step, typed_endpoint: str | None, defaults: HopDefaults) -> RoleHop:

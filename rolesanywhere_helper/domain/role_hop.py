@@ -1,6 +1,7 @@
 """One step from role to role: what AssumeRole is asked for, checked before anything is sent.
 
-Bounds: STS API reference, "AssumeRole"; IAM user guide, "Roles terms and concepts" (role chaining).
+Bounds: STS API reference, "AssumeRole" and "Tag"; IAM user guide, "Roles terms and concepts" (role chaining) and "Pass
+session tags in AWS STS".
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ _EXTERNAL_ID = re.compile(r"[\w+=,.@:/-]{2,1224}", re.ASCII)
 _SESSION_NAME = re.compile(r"[\w+=,.@-]{2,64}", re.ASCII)
 _MOST_TAGS = 50
 _LONGEST_TAG_KEY, _LONGEST_TAG_VALUE = 128, 256
+# Besides letters, numbers and separators of any script (Unicode's categories L, N, Z).
+_IN_A_TAG = frozenset("_.:/=+-@")
+_RESERVED_PREFIX = "aws:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,13 +123,48 @@ def _check_tags(tags: tuple[tuple[str, str], ...], transitive: tuple[str, ...]) 
     if len(tags) > _MOST_TAGS:
         raise InvalidParameterError(f"{len(tags)} session tags are too many", f"give at most {_MOST_TAGS}")
     for key, value in tags:
-        if not 1 <= len(key) <= _LONGEST_TAG_KEY or len(value) > _LONGEST_TAG_VALUE:
-            raise InvalidParameterError(
-                f"the session tag {key!a} is too long, or has no key",
-                f"keys have 1 to {_LONGEST_TAG_KEY} characters, values at most {_LONGEST_TAG_VALUE}",
-            )
+        _check_tag(key, value)
+    _check_keys([key for key, _ in tags])
     unknown = [key for key in transitive if key not in dict(tags)]
     if unknown:
         raise InvalidParameterError(
             f"{unknown[0]!a} is to be transitive, but is no session tag of this session", "give it among session-tags"
         )
+
+
+def _check_tag(key: str, value: str) -> None:
+    if not 1 <= len(key) <= _LONGEST_TAG_KEY or len(value) > _LONGEST_TAG_VALUE:
+        raise InvalidParameterError(
+            f"the session tag {key[:40]!a} is too long, or has no key",
+            f"keys have 1 to {_LONGEST_TAG_KEY} characters, values at most {_LONGEST_TAG_VALUE}",
+        )
+    for what, text in (("the key", key), ("the value", value)):
+        stranger = next((each for each in text if not _is_in_a_tag(each)), None)
+        if stranger is not None:
+            raise InvalidParameterError(
+                f"{what} of the session tag {key!a} has a character that STS does not take: {stranger!a}",
+                f"letters, numbers, spaces and any of {''.join(sorted(_IN_A_TAG))}",
+            )
+
+
+def _check_keys(keys: list[str]) -> None:
+    seen: dict[str, str] = {}
+    for key in keys:
+        same = key.lower()
+        if same.startswith(_RESERVED_PREFIX):
+            raise InvalidParameterError(
+                f"the session tag {key!a} cannot be given: {_RESERVED_PREFIX} is reserved", "give it another name"
+            )
+        if same in seen:
+            raise InvalidParameterError(
+                f"STS takes the session tags {seen[same]!a} and {key!a} for the same one", "leave one of them out"
+            )
+        seen[same] = key
+
+
+def _is_in_a_tag(character: str) -> bool:
+    if character.isascii():
+        return character.isalnum() or character == " " or character in _IN_A_TAG
+    from unicodedata import category  # noqa: PLC0415 - hardly anybody needs it
+
+    return category(character)[0] in "LNZ"

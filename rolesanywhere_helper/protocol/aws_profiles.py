@@ -52,7 +52,8 @@ def shielded(config: str, credentials: str, selected: str) -> Shielded:
     ``config`` and ``credentials`` are the texts of the user's two files; settings may stand in either, and those of the
     second win, as in botocore. That profile becomes ``[default]`` without its credentials, and keeps its own name too.
     Other profiles are kept as they are if they have none, or go on from those of a container endpoint. One that has
-    others is left out, so that naming it fails, where the program would get another role than it says.
+    others is left out, so that naming it fails, where the program would get another role than it says. The same holds
+    for a section that is no profile to botocore: old SDKs take ``[x]`` in a config file for one.
 
     Raises:
         IniError: botocore cannot read one of them.
@@ -67,7 +68,9 @@ def shielded(config: str, credentials: str, selected: str) -> Shielded:
     for name, values in profiles.items():
         if name not in {selected, DEFAULT_PROFILE} and _needs_nobody_else(values):
             made[_header(sections, name)] = values
-    made |= {name: values for name, values in sections.items() if _is_kept_as_it_is(name)}
+    made |= {
+        name: values for name, values in sections.items() if _is_kept_as_it_is(name) and _needs_nobody_else(values)
+    }
     return Shielded("\n".join(_written(made)), settings.get("region") or None)
 
 

@@ -8,9 +8,9 @@ Nothing in a value can run or end its quotes, whatever the value is. The rule of
   language reference, "Quotes").
 * ``powershell``: between single quotes only a quote is special, and is doubled (about_Quoting_Rules). The four
   typographic quotes U+2018 to U+201B are single quotes to PowerShell too.
-* ``dotenv``: what reads such files differs (python-dotenv, docker, systemd, GitLab, a shell that sources them). So a
-  value is written only if they all read it alike, bare: all that a service sends is. What is not is put between single
-  quotes if python-dotenv and a shell then agree, and else refused.
+* ``dotenv``: what reads such files differs (python-dotenv, docker, systemd, GitLab, a shell that sources them): to some
+  of them quotes are part of the value. So a value is written only if they all read it alike, bare: all that a service
+  sends is. What is not is refused.
 * ``json``: one object, values by variable name.
 """
 
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
     from rolesanywhere_helper.domain.credentials import Credentials
 
-_BARE = re.compile(r"[A-Za-z0-9_./+=:@%,-]+")
-_NOT_IN_DOTENV = frozenset("'\\$")
+# zsh takes =NAME, at the start or after a colon, for the path of a command.
+_BARE = re.compile(r"(?!=)(?:[A-Za-z0-9_./+=@%,-]|:(?!=))*")
 _POWERSHELL_QUOTES = re.compile("(['\u2018\u2019\u201a\u201b])")
 
 
@@ -89,7 +89,7 @@ def _written(values: Mapping[str, str], form: Format) -> str:
         case Format.POWERSHELL:
             return "\n".join(f"$Env:{name} = {_quoted_for_powershell(value)}" for name, value in values.items())
         case Format.DOTENV:
-            return "\n".join(f"{name}={_quoted_for_dotenv(name, value)}" for name, value in values.items())
+            return "\n".join(f"{name}={_bare(name, value)}" for name, value in values.items())
         case Format.JSON:
             return json.dumps(dict(values), separators=(",", ":"))
         case _:
@@ -108,11 +108,9 @@ def _quoted_for_powershell(value: str) -> str:
     return "'" + _POWERSHELL_QUOTES.sub(r"\1\1", value) + "'"
 
 
-def _quoted_for_dotenv(name: str, value: str) -> str:
-    if _BARE.fullmatch(value):
-        return value
-    if not value.isprintable() or not _NOT_IN_DOTENV.isdisjoint(value):
+def _bare(name: str, value: str) -> str:
+    if not _BARE.fullmatch(value):
         raise UsageError(
             f"the value of {name} has characters that not every reader of such files takes alike", "use --format json"
         )
-    return f"'{value}'"
+    return value

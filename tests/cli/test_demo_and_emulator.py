@@ -123,7 +123,7 @@ def test_the_emulator_speaks_tls(
 
     assert said["endpoint"].startswith("https://")
     assert set(json.loads(trusted.stdout)) == KEYS
-    assert (untrusted.exit_code, untrusted.stdout) == (3, b"")
+    assert (untrusted.exit_code, untrusted.stdout) == (1, b"")
 
 
 def test_a_ca_of_ones_own_becomes_a_trust_anchor(

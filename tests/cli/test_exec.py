@@ -226,6 +226,43 @@ def test_nothing_of_the_callers_own_credentials_reaches_the_program(execute: Cal
     assert "OWN=kept" in done.out
 
 
+def test_the_files_of_every_sdk_are_those_of_the_run(execute: Callable[..., Finished], user: User) -> None:
+    """The SDK for Java 1 has a variable of its own, and reads ``~/.aws/credentials`` where it is not set."""
+    (user.mark.parent / ".aws/credentials").write_text("[default]\naws_secret_access_key = canary\n")
+    names = ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CREDENTIAL_PROFILES_FILE")
+    theirs = {"AWS_CREDENTIAL_PROFILES_FILE": str(user.mark.parent / ".aws/credentials")}
+    done = execute("sh", "-c", f"cat ${names[0]} ${names[1]} && echo ${names[0]} ${names[1]}", env=theirs)
+
+    [both] = done.out.splitlines()
+    assert len(both.split()) == 2
+    assert len(set(both.split())) == 1
+
+
+def test_a_configuration_that_nobody_writes_is_passed_over(
+    execute: Callable[..., Finished], tmp_path: Path, emulator: Running
+) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    show = ("sh", "-c", "cat $AWS_CONFIG_FILE")
+
+    waiting = execute(*show, env={"AWS_CONFIG_FILE": str(tmp_path / "fifo")})
+    without = execute(*show, env={"AWS_CONFIG_FILE": "/dev/null"})
+
+    assert (waiting.exit_code, without.exit_code, without.err) == (0, 0, "")
+    assert "the program is not given the settings of your AWS files" in waiting.err
+    assert "fifo" in waiting.err
+    assert mints(emulator) == 1
+
+
+def test_a_proxy_is_not_asked_for_the_endpoint(execute: Callable[..., Finished], peer: Callable[[str], Path]) -> None:
+    peer("curl")
+    nobody = {"http_proxy": "http://127.0.0.1:9"}
+    fetch = 'curl -fsS -H "Authorization: $AWS_CONTAINER_AUTHORIZATION_TOKEN" $AWS_CONTAINER_CREDENTIALS_FULL_URI'
+
+    assert '"AccessKeyId"' in execute("sh", "-c", fetch, env=nobody).out
+    control = execute("sh", "-c", f"unset no_proxy NO_PROXY; {fetch}", env=nobody)
+    assert "Failed to connect to 127.0.0.1 port 9" in control.err
+
+
 def test_a_program_without_a_region_gets_the_sessions_and_a_typed_one_goes_before_all(
     execute: Callable[..., Finished], emulator: Running
 ) -> None:
@@ -332,6 +369,38 @@ def test_a_program_that_ignores_sigterm_is_not_left_alone(
     out, _ = process.communicate(b"go\n", 20)
     assert (out, process.returncode) == (b"served\n", 5)
     assert not folder.exists()
+
+
+def test_what_the_program_puts_into_the_directory_goes_with_it(
+    execute: Callable[..., Finished], tmp_path: Path
+) -> None:
+    script = 'cd "${AWS_CONFIG_FILE%/*}" && mkdir -p cache/deep && touch cache/file && ln -s "$0" link && echo made'
+
+    assert execute("sh", "-c", script, tmp_path).out == "made\n"  # that nothing is left is seen by execute itself
+    assert tmp_path.exists()
+
+
+def test_what_a_killed_run_has_left_is_removed_by_the_next(
+    start: Callable[..., subprocess.Popen[bytes]], run_dir: Path
+) -> None:
+    living = start("sh", "-c", "echo ready; read line", stdin=subprocess.PIPE)
+    assert line_of(living) == "ready"
+    [of_the_living] = run_dir.iterdir()
+    killed = start("sh", "-c", "echo ready; read line", stdin=subprocess.PIPE)
+    assert line_of(killed) == "ready"
+    [left] = set(run_dir.iterdir()) - {of_the_living}
+    killed.kill()
+    killed.wait()
+    assert (left / "token").exists()
+
+    other = start("ls", run_dir)
+    there = {line_of(other) for _ in range(2)}
+    assert other.wait(20) == 0
+
+    assert left.name not in there
+    assert of_the_living.name in there
+    living.communicate(b"\n")
+    assert list(run_dir.iterdir()) == []
 
 
 def test_a_signal_before_there_is_a_program_ends_the_wait(
@@ -524,14 +593,23 @@ def test_a_role_of_another_account(
     execute: Callable[..., Finished], emulator: Running, peer: Callable[[str], Path]
 ) -> None:
     told = json.loads(Path(emulator.announcement["adminCredentials"]).read_text())
-    other = f"arn:aws:iam::{told['otherAccount']['account']}:role/EmulatorOtherAccountRole"
+    other = f"arn:aws:iam::{told['otherAccount']['account']}:role/Consultant"
     done = execute(*aws_cli(peer("aws"), emulator), flags=("--assume-role-arn", other))
     refused = execute("true", flags=("--assume-role-arn", f"{other}OfNobody"))
 
     assert (done.exit_code, done.err) == (0, "")
-    assert ":assumed-role/EmulatorOtherAccountRole/" in done.out
+    assert ":assumed-role/Consultant/" in done.out
     assert refused.exit_code == 1
     assert f"{other}OfNobody" in refused.err
+
+
+def test_what_sts_would_refuse_is_refused_before_anything_is_sent(
+    execute: Callable[..., Finished], emulator: Running
+) -> None:
+    role = ("--assume-role-arn", "arn:aws:iam::444455556666:role/Consultant")
+    for flags in ((*role, "--session-tags", '{"x y": "\\"$(id)"}'), (*role, "--external-id", "a b"), (role[0], "")):
+        assert execute("true", flags=flags).exit_code == 2
+    assert mints(emulator) == 0
 
 
 @pytest.fixture

@@ -33,10 +33,14 @@ def environment(clean_environment: dict[str, str], tmp_path: Path) -> dict[str, 
     place.mkdir(parents=True)
     (place / "config.toml").write_text(CONFIGURATION)
     (tmp_path / "other.toml").write_text("[session.elsewhere]\n")
+    (tmp_path / "bin").mkdir()
+    for name in ("canary-program", "another-program"):
+        (tmp_path / "bin" / name).touch(mode=0o755)
     (tmp_path / "work").mkdir()
     (tmp_path / "work/host.pem").touch()
     (tmp_path / "work/folder").mkdir()
-    return {**clean_environment, "TERM": "dumb", "LC_ALL": "C.UTF-8"}
+    path = f"{tmp_path}/bin:{clean_environment['PATH']}"
+    return {**clean_environment, "PATH": path, "TERM": "dumb", "LC_ALL": "C.UTF-8"}
 
 
 # bash and zsh, at a keyboard
@@ -135,6 +139,19 @@ def test_values_are_completed_at_a_keyboard(keyboard: Keyboard) -> None:
     assert last("completion zs\t") == "zsh"
     assert last("--log-format json en\t") == "env"
     assert last("--config other completi\t") == "completion"
+    assert last("--config ../other.toml env --session else\t") == "elsewhere"
+    assert last("env --config ../other.toml --session else\t") == "elsewhere"
+    assert last("env --config ../other.toml --session dep\t") == "dep", "the negative control"
+
+
+def test_the_program_of_exec_and_its_arguments_are_completed_at_a_keyboard(keyboard: Keyboard) -> None:
+    assert keyboard.completed("exec -- canary-p\t") == ["exec", "--", "canary-program"]
+    assert keyboard.completed("exec --session deploy --env -- canary-p\t")[-1] == "canary-program"
+    assert keyboard.completed("exec --session deploy -- canary-program ho\t")[-1] == "host.pem"
+    assert keyboard.completed("exec --session dep\t") == ["exec", "--session", "deploy"]
+    # The negative control: its flags are not ours, and neither are its arguments programs.
+    assert keyboard.completed("exec -- canary-program --certifica\t")[-1] == "--certifica"
+    assert keyboard.completed("exec -- canary-program another-p\t")[-1] == "another-p"
 
 
 def test_the_negative_control_nothing_is_made_up_at_a_keyboard(keyboard: Keyboard) -> None:

@@ -5,6 +5,7 @@ Those that ask a daemon of the runner's host are in test_gitlab_guide.py.
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import time
@@ -96,6 +97,35 @@ def test_the_component_twice_with_an_encrypted_key(project: Project) -> None:
     project.assert_green(done, "staging", "production")
     assert (project.seen / "pip").read_text() == "install --quiet rolesanywhere-helper awscli\n"
     assert found(pem_lines(encrypted), done.written) == set()
+
+
+@pytest.mark.parametrize("of_type", ["file", "variable"])
+def test_one_variable_with_certificate_and_key(project: Project, of_type: str) -> None:
+    bundle = "".join(base64.b64decode(line).decode() for line in project.lines().values())
+    value = bundle if of_type == "file" else base64.b64encode(bundle.encode()).decode()
+    pipeline = (
+        project.example("component.yml").replace("AWS_CERTIFICATE", "BUNDLE").replace("AWS_PRIVATE_KEY", "BUNDLE")
+    )
+    done = project.run(pipeline, {**project.arns(), "BUNDLE": variable(value, of_type)})
+
+    project.assert_green(done, "deploy")
+    assert value not in done.environments["deploy"]
+    assert value not in done.written
+
+
+def test_a_variable_of_the_project_counts_where_the_input_is_empty(project: Project) -> None:
+    own = {
+        "ROLESANYWHERE_HELPER_PRIVATE_KEY": "env:AWS_PRIVATE_KEY",
+        "ROLESANYWHERE_HELPER_CERTIFICATE": "/nonexistent/host.pem",
+    }
+    example = project.example("component.yml")
+    without_key = example.replace("      private-key: AWS_PRIVATE_KEY\n", "")
+    done = project.run(without_key, {**project.arns(), **project.lines(), **own})
+
+    project.assert_green(done, "deploy")
+    assert without_key != example
+    assert "ROLESANYWHERE_HELPER_PRIVATE_KEY=env:" in done.environments["deploy"]
+    assert "ROLESANYWHERE_HELPER_CERTIFICATE=/nonexistent" not in done.environments["deploy"]
 
 
 def test_the_component_names_a_variable_that_is_missing(project: Project) -> None:

@@ -17,8 +17,9 @@ import rolesanywhere_helper
 from rolesanywhere_helper.errors import CertificateRevokedError, HelperError, HopRefusedError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from typing import Unpack
 
+    from rolesanywhere_helper import SessionArguments
     from tests.plugins.emulated import Emulated
 
 IMPORTED = """
@@ -44,20 +45,20 @@ def _new_user(monkeypatch: pytest.MonkeyPatch, clean_environment: dict[str, str]
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
 
 
-def arguments(emulated: Emulated, **changed: str) -> dict[str, str]:
+def arguments(emulated: Emulated, **changed: Unpack[SessionArguments]) -> SessionArguments:
     told = emulated.announcement
-    return {
+    given: SessionArguments = {
         "certificate": emulated.certificate,
         "private_key": emulated.private_key,
         "trust_anchor_arn": str(told["trustAnchorArn"]),
         "profile_arn": str(told["profileArn"]),
         "role_arn": str(told["roleArn"]),
         "endpoint": emulated.endpoint,
-        **changed,
     }
+    return {**given, **changed}
 
 
-def sts(emulated: Emulated, given: Mapping[str, Any]) -> Any:
+def sts(emulated: Emulated, given: SessionArguments) -> Any:
     session: Any = rolesanywhere_helper.boto3_session(**given)
     return session.client("sts", endpoint_url=emulated.endpoint)
 
@@ -79,7 +80,7 @@ def test_a_client_has_the_role_and_the_second_session_takes_it_from_the_cache(em
 
 def test_eight_threads_and_one_renewal_when_the_end_is_near(emulated: Emulated) -> None:
     emulated.emulator.set_fault(expiresInSeconds=240, times=1)
-    client = sts(emulated, arguments(emulated, no_cache=True))  # type: ignore[arg-type] # one of them is no text
+    client = sts(emulated, arguments(emulated, no_cache=True))
     first = client.get_caller_identity()["Arn"]
     age(client, 200)
 
@@ -97,7 +98,7 @@ def age(client: Any, seconds: int) -> None:
 
 
 def test_the_negative_control_what_is_not_due_is_not_renewed(emulated: Emulated) -> None:
-    client = sts(emulated, arguments(emulated, no_cache=True))  # type: ignore[arg-type] # as above
+    client = sts(emulated, arguments(emulated, no_cache=True))
     client.get_caller_identity()
     age(client, 200)
     with ThreadPoolExecutor(8) as threads:
@@ -107,12 +108,12 @@ def test_the_negative_control_what_is_not_due_is_not_renewed(emulated: Emulated)
 
 
 def test_credentials_are_a_value_with_an_end_and_without_secrets_in_its_text(emulated: Emulated) -> None:
-    found = rolesanywhere_helper.credentials(**arguments(emulated))  # type: ignore[arg-type] # texts, all of them
+    found = rolesanywhere_helper.credentials(**arguments(emulated))
 
     assert found.lifetime == 3600
     assert found.secret_access_key not in repr(found)
     assert found.session_token not in repr(found)
-    assert rolesanywhere_helper.credentials(**arguments(emulated)) == found  # type: ignore[arg-type] # as above
+    assert rolesanywhere_helper.credentials(**arguments(emulated)) == found
 
 
 def test_a_session_of_the_configuration_file(emulated: Emulated) -> None:
@@ -123,10 +124,10 @@ def test_a_session_of_the_configuration_file(emulated: Emulated) -> None:
 
 def test_from_role_to_role(emulated: Emulated) -> None:
     told = json.loads(Path(str(emulated.announcement["adminCredentials"])).read_text())
-    other = f"arn:aws:iam::{told['otherAccount']['account']}:role/EmulatorOtherAccountRole"
+    other = f"arn:aws:iam::{told['otherAccount']['account']}:role/Consultant"
     client = sts(emulated, arguments(emulated, assume_role_arn=other))
 
-    assert ":assumed-role/EmulatorOtherAccountRole/" in client.get_caller_identity()["Arn"]
+    assert ":assumed-role/Consultant/" in client.get_caller_identity()["Arn"]
     assert operations(emulated) == ["CreateSession", "AssumeRole", "GetCallerIdentity"]
     with pytest.raises(HopRefusedError):
         sts(emulated, arguments(emulated, assume_role_arn=f"{other}OfNobody")).get_caller_identity()
@@ -146,7 +147,7 @@ def test_errors_are_ours(emulated: Emulated) -> None:
 
 
 def test_what_is_valid_is_used_when_a_renewal_fails(emulated: Emulated) -> None:
-    client = sts(emulated, arguments(emulated, no_cache=True))  # type: ignore[arg-type] # as above
+    client = sts(emulated, arguments(emulated, no_cache=True))
     first = client.get_caller_identity()["Arn"]
     emulated.emulator.set_fault(status=403, message="Certificate revoked")
     age(client, 3000)
@@ -162,17 +163,17 @@ def test_a_default_profile_that_asks_us_is_no_loop(
     emulated: Emulated, clean_environment: dict[str, str], helper: Path, *, chain: bool
 ) -> None:
     told = json.loads(Path(str(emulated.announcement["adminCredentials"])).read_text())
-    other = f"arn:aws:iam::{told['otherAccount']['account']}:role/EmulatorOtherAccountRole"
+    other = f"arn:aws:iam::{told['otherAccount']['account']}:role/Consultant"
     mark, folder = Path(clean_environment["HOME"]) / "asked", Path(clean_environment["HOME"]) / ".aws"
     folder.mkdir()
     again = shlex.join([str(helper), "credential-process", *emulated.flags()])
     (folder / "config").write_text(f"[default]\ncredential_process = sh -c 'touch {mark}; {again}'\n")
-    given = arguments(emulated, **({"assume_role_arn": other} if chain else {}))
+    given = arguments(emulated, assume_role_arn=other if chain else None)
     words = [sys.executable, "-W", "ignore", "-c", LOOP, json.dumps(given)]
     done = subprocess.run(words, env=clean_environment, capture_output=True, text=True, check=False, timeout=60)
 
     assert done.returncode == 0, done.stderr
-    assert ":assumed-role/Emulator" in done.stdout
+    assert f":assumed-role/{'Consultant' if chain else 'EmulatorRole'}/" in done.stdout
     assert not mark.exists()
 
 

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from scripts.generated import MAN
+from scripts.man_pages import date
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
 PAGES = sorted(MAN.glob("*.1"))
-# A page has no date: it changes with the version. An example is a line that can be typed, however long.
-KNOWN = re.compile(r'missing date, using "": TH|input text line longer than 80 bytes')
+# An example is a line that can be typed, however long.
+KNOWN = re.compile(r"input text line longer than 80 bytes")
 
 
 def complaints(mandoc: Path, page: Path) -> list[str]:
@@ -27,6 +28,20 @@ def complaints(mandoc: Path, page: Path) -> list[str]:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_mandoc_has_nothing_to_say(peer: Callable[[str], Path], page: Path) -> None:
     assert complaints(peer("mandoc"), page) == []
+
+
+def test_the_date_is_that_of_the_last_release_and_not_todays() -> None:
+    released = "# Changes\n\n## 0.3.0, not released yet\n\n## 0.2.0, 2027-02-01\n\n## 0.1.0, 2027-01-01\n"
+
+    assert date(released) == "2027-02-01"
+    assert date("## 0.1.0, not released yet\n") == "2026-11-24"
+
+
+def test_a_page_without_a_date_is_found(peer: Callable[[str], Path], tmp_path: Path) -> None:
+    page = tmp_path / "undated.1"
+    page.write_text(re.sub(r'(?m)^(\.TH \S+ 1) "[^"]*"', r'\1 ""', PAGES[0].read_text()))
+
+    assert ["missing date" in line for line in complaints(peer("mandoc"), page)] == [True]
 
 
 def test_a_mistake_is_found(peer: Callable[[str], Path], tmp_path: Path) -> None:

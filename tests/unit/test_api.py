@@ -13,6 +13,7 @@ import rolesanywhere_helper
 from rolesanywhere_helper import api
 from rolesanywhere_helper.config.flags import AGENT_SOCKET, SECRETS, SESSION_FLAGS, Kind
 from rolesanywhere_helper.domain.identity_reference import SecretSource
+from rolesanywhere_helper.errors import UsageError
 
 DOCUMENTED = (Path(__file__).parents[2] / "docs" / "python.md").read_text()
 FLAGS = {flag.name.replace("-", "_"): flag for flag in (*SESSION_FLAGS, AGENT_SOCKET)}
@@ -71,12 +72,21 @@ def test_what_is_left_out_is_refused_with_its_reason_and_without_its_value() -> 
         ("certificate", 3),
         ("session_tags", [("team", "blue")]),
         ("assume_role_arn", 7),
+        ("assume_role_arn", ["arn:aws:iam::444455556666:role/Consultant", None]),
         ("config", 1),
     ],
 )
 def test_a_wrong_type_is_refused_rather_than_passed_over(name: str, value: object) -> None:
     with pytest.raises(TypeError, match=f"{name} cannot be of the type {type(value).__name__}"):
         loaded(**{"certificate": "/c.pem", "private_key": "/c.key", name: value})
+
+
+@pytest.mark.parametrize("empty", ["", " ", [], (), [""], ["", "arn:aws:iam::444455556666:role/Consultant"]])
+def test_no_role_where_there_was_to_be_one_is_refused(empty: object) -> None:
+    """Rather than that the credentials are those of the first role."""
+    with pytest.raises(UsageError, match="an assume-role-arn is empty"):
+        loaded(certificate="/c.pem", private_key="/c.key", assume_role_arn=empty)
+    assert loaded(certificate="/c.pem", private_key="/c.key", assume_role_arn=None).settings.hops == ()
 
 
 def test_arguments_mean_what_the_flags_mean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -98,7 +108,7 @@ def test_arguments_mean_what_the_flags_mean(monkeypatch: pytest.MonkeyPatch, tmp
         no_cache=True,
         no_verify_ssl=False,
         assume_role_arn=("arn:aws:iam::444455556666:role/Consultant",),
-        session_tags={"team": "blue", "a,b": "c=d"},
+        session_tags={"team": "blue", "a:b": "c=d"},
         transitive_tag_keys=["team"],
         external_id=None,
     ).settings
@@ -115,4 +125,4 @@ def test_arguments_mean_what_the_flags_mean(monkeypatch: pytest.MonkeyPatch, tmp
     assert (settings.spec.duration_seconds, settings.spec.instance_properties) == (900, (("team", "blue"),))
     assert settings.connection.endpoint.host == "rolesanywhere-fips.us-east-1.amazonaws.com"
     assert (settings.use_cache, settings.connection.verify_tls) == (False, True)
-    assert (hop.tags, hop.transitive_tag_keys) == ((("a,b", "c=d"), ("team", "blue")), ("team",))
+    assert (hop.tags, hop.transitive_tag_keys) == ((("a:b", "c=d"), ("team", "blue")), ("team",))

@@ -103,6 +103,7 @@ def test_nothing_is_sent_that_was_not_asked_for() -> None:
         (refusal("ValidationError", "line\n\u202eone"), 400, HopRefusedError),
         (refusal("ValidationError", "\x1b[31mred"), 400, BadAnswerError),
         (answer()[:-20], 200, BadAnswerError),
+        (refusal("MovedPermanently"), 301, BadAnswerError),
         (refusal("Throttling"), 400, ThrottledError),
         (refusal("InternalFailure"), 500, ServiceUnavailableError),
         (answer(user=USER.replace("Consultant", "Other")), 200, WrongRoleError),
@@ -129,6 +130,28 @@ def test_a_refusal_names_both_roles() -> None:
         assert "because" in caught.value.what
         assert SOURCE.role_arn in caught.value.what
         assert ROLE in caught.value.what
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "hint"),
+    [
+        ("AccessDenied", 403, "trust policy"),
+        ("ExpiredToken", 403, "ask again"),
+        ("SignatureDoesNotMatch", 403, "clock"),
+        ("InvalidClientTokenId", 403, "--region"),
+        ("RegionDisabledException", 403, "activate STS"),
+        ("PackedPolicyTooLarge", 400, "session tags"),
+        ("ValidationError", 400, "which parameter"),
+        ("SomethingNew", 400, "what STS says"),
+        ("MovedPermanently", 301, "proxy"),
+    ],
+)
+def test_the_hint_is_about_the_refusal(code: str, status: int, hint: str) -> None:
+    with ScriptedServer(replying(refusal(code), status)) as server, pytest.raises(HelperError) as caught:
+        assume_role(hop(server), SOURCE, StsConnection(), NOW)
+
+    assert hint in caught.value.hint
+    assert ("trust policy" in caught.value.hint) == (code == "AccessDenied")
 
 
 def test_nobody_there_is_a_network_error() -> None:

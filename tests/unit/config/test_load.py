@@ -433,27 +433,39 @@ def test_sts_is_reached_as_the_service_is(complete: Flags) -> None:
 
 
 @pytest.mark.parametrize(
-    ("environment", "endpoint", "region", "sts_endpoint"),
+    ("environment", "typed", "region", "sts_endpoint"),
     [
-        ({}, None, "eu-central-1", None),
-        ({"AWS_REGION": "eu-west-3"}, None, "eu-west-3", None),
-        ({}, "http://127.0.0.1:4566", "eu-central-1", "http://127.0.0.1:4566"),
+        ({}, {}, "eu-central-1", None),
+        ({"AWS_REGION": "eu-west-3"}, {}, "eu-west-3", None),
+        ({"AWS_REGION": "eu-west-3"}, {"region": "eu-west-1"}, "eu-west-1", None),
+        ({"AWS_REGION": "eu-west-3", "ROLESANYWHERE_HELPER_REGION": "eu-west-1"}, {}, "eu-west-1", None),
+        ({}, {"endpoint": "http://127.0.0.1:4566"}, "eu-central-1", "http://127.0.0.1:4566"),
         (
             {"AWS_ENDPOINT_URL_STS": "https://sts.example"},
-            "http://127.0.0.1:4566",
+            {"endpoint": "http://127.0.0.1:4566"},
             "eu-central-1",
             "https://sts.example",
         ),
     ],
 )
 def test_where_sts_is(
-    environment: dict[str, str], endpoint: str | None, region: str, sts_endpoint: str | None, complete: Flags
+    environment: dict[str, str], typed: Flags, region: str, sts_endpoint: str | None, complete: Flags
 ) -> None:
-    flags = complete | {"assume-role-arn": [CUSTOMER]} | ({} if endpoint is None else {"endpoint": endpoint})
-
-    (hop,) = load(flags, environment).settings.hops
+    (hop,) = load(complete | {"assume-role-arn": [CUSTOMER]} | typed, environment).settings.hops
 
     assert (hop.region, hop.sts_endpoint) == (region, sts_endpoint)
+
+
+def test_what_is_written_of_sts_for_one_step_goes_before_the_environment_and_after_what_was_typed() -> None:
+    text = f"{CHAINED}region = 'eu-south-1'\nsts-endpoint = 'https://written.example'\n"
+    environment = {"AWS_REGION": "eu-west-3", "AWS_ENDPOINT_URL_STS": "https://environment.example"}
+
+    (written,) = load({"session": "customer"}, environment, {OWN_FILE: text}).settings.hops
+    typed: Flags = {"session": "customer", "sts-endpoint": "https://typed.example"}
+    (changed,) = load(typed, environment, {OWN_FILE: text}).settings.hops
+
+    assert (written.region, written.sts_endpoint) == ("eu-south-1", "https://written.example")
+    assert (changed.region, changed.sts_endpoint) == ("eu-south-1", "https://typed.example")
 
 
 @pytest.mark.parametrize(

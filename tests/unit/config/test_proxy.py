@@ -13,6 +13,7 @@ from rolesanywhere_helper.errors import InvalidParameterError
 HOST = "rolesanywhere.eu-central-1.amazonaws.com"
 PROXY = "http://proxy.example.com:3128"
 CANARY = "CANARY-proxy-password"
+OTHER_ROLE = "arn:aws:iam::444455556666:role/Consultant"
 
 
 def chosen(environment: dict[str, str], endpoint: str = f"https://{HOST}") -> str | None:
@@ -106,3 +107,46 @@ def test_only_with_the_switch_and_then_the_log_says_so_without_the_password(comp
     assert with_proxy.settings.connection.proxy == f"http://me:{CANARY}@proxy:3128"
     assert "http://proxy:3128" in with_proxy.notes[0]
     assert CANARY not in repr(with_proxy) + "".join(with_proxy.notes)
+
+
+@pytest.mark.promise(65)
+@pytest.mark.parametrize(
+    ("exceptions", "is_direct"),
+    [
+        ("", (False, False)),
+        ("rolesanywhere.eu-central-1.amazonaws.com", (True, False)),
+        ("sts.eu-central-1.amazonaws.com", (False, True)),
+        ("sts.eu-west-1.amazonaws.com", (False, False)),
+        (".amazonaws.com", (True, True)),
+    ],
+)
+def test_each_call_is_judged_by_the_host_that_is_asked(
+    complete: dict[str, str | bool], exceptions: str, is_direct: tuple[bool, bool]
+) -> None:
+    flags = complete | {"with-proxy": True, "region": "eu-central-1", "assume-role-arn": [OTHER_ROLE]}
+    surroundings = Surroundings({"HTTPS_PROXY": PROXY, "NO_PROXY": exceptions}, "/here")
+
+    loaded = load_session(flags, surroundings, lambda _path, _what: None)
+
+    (hop,) = loaded.settings.hops
+    chosen_ones = (loaded.settings.connection.proxy, hop.proxy)
+    assert chosen_ones == tuple(None if direct else PROXY for direct in is_direct)
+    assert len(loaded.notes) == is_direct.count(False)
+    assert all(PROXY in note for note in loaded.notes)
+
+
+@pytest.mark.promise(65, 72)
+def test_sts_elsewhere_has_a_proxy_though_the_service_is_on_this_machine(complete: dict[str, str | bool]) -> None:
+    surroundings = Surroundings({"HTTPS_PROXY": f"http://me:{CANARY}@proxy:3128"}, "/here")
+    flags = complete | {"assume-role-arn": [OTHER_ROLE], "endpoint": "http://127.0.0.1:9"}
+    elsewhere = flags | {"sts-endpoint": "https://sts.example"}
+
+    without = load_session(elsewhere, surroundings, lambda _path, _what: None)
+    beside = load_session(flags | {"with-proxy": True}, surroundings, lambda _path, _what: None)
+    loaded = load_session(elsewhere | {"with-proxy": True}, surroundings, lambda _path, _what: None)
+
+    assert [hop.proxy for each in (without, beside) for hop in each.settings.hops] == [None, None]
+    assert loaded.settings.connection.proxy is None
+    assert loaded.settings.hops[0].proxy == f"http://me:{CANARY}@proxy:3128"
+    assert OTHER_ROLE in loaded.notes[0]
+    assert CANARY not in repr(loaded) + "".join(loaded.notes)

@@ -25,8 +25,12 @@ class Agent:
         self.audit = FakeAudit()
         self.errors: dict[str, tuple[str, str, str]] = {}
         self.route = AgentRoute(
-            [self.deploy, self.backup], lambda peer: b'{"uid": %d}' % (peer.uid or 0), self.errors.get, self.audit
+            [self.deploy, self.backup], lambda peer: b'{"uid": %d}' % (peer.uid or 0), self.last_error, self.audit
         )
+
+    def last_error(self, name: str, peer: Peer) -> tuple[str, str, str] | None:
+        assert peer == MEMBER
+        return self.errors.get(name)
 
     def get(self, path: str, peer: Peer = MEMBER, method: str = "GET") -> Response:
         return self.route.answer(Request(method, path, (), peer))
@@ -75,7 +79,7 @@ def test_who_may_have_it_is_told_why_there_is_none(agent: Agent) -> None:
     agent.deploy.held = agent.backup.held = None
     assert b"error" not in agent.get("/v1/sessions/deploy").body
     agent.errors = {"deploy": ("throttled", "too many calls", "wait"), "backup": ("tls", "no", "none")}
-    agent.route = AgentRoute([agent.deploy, agent.backup], lambda _: b"", agent.errors.get, agent.audit)
+    agent.route = AgentRoute([agent.deploy, agent.backup], lambda _: b"", agent.last_error, agent.audit)
 
     answer = agent.get("/v1/sessions/deploy")
 

@@ -106,6 +106,19 @@ def test_services_stay_and_sso_sessions_go(tmp_path: Path) -> None:
     assert not found["sso_sessions"]
 
 
+def test_a_section_that_is_no_profile_is_there_only_if_it_has_no_credentials(tmp_path: Path) -> None:
+    """Old SDKs take ``[x]`` for a profile; to botocore it is nothing."""
+    loose = (
+        "[old]\naws_secret_access_key = canary\n[older]\nrole_arn = x\nsource_profile = y\n[plugins]\nendpoint = mine\n"
+    )
+    made = shielded(CONFIG + loose, CREDENTIALS, "default").text
+
+    assert "canary" not in made
+    assert seen(tmp_path, made)["plugins"] == {"endpoint": "mine"}
+    assert "[old]" not in made
+    assert "[older]" not in made
+
+
 def test_no_secret_is_copied() -> None:
     made = shielded(CONFIG, CREDENTIALS, "default")
 

@@ -19,6 +19,38 @@ def test_a_program_is_told_of_the_endpoint_and_nothing_else() -> None:
         "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": "/run/x/token",
         "AWS_CONFIG_FILE": "/run/x/config",
         "AWS_SHARED_CREDENTIALS_FILE": "/run/x/credentials",
+        "AWS_CREDENTIAL_PROFILES_FILE": "/run/x/credentials",
+    }
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["AMAZON_SECRET_ACCESS_KEY", "AWSSECRETACCESSKEY", "EC2_SECURITY_TOKEN", "AWS_BEARER_TOKEN_OTHER", "BOTO_PATH"],
+)
+def test_other_spellings_of_credentials_go(name: str) -> None:
+    assert name not in with_endpoint({name: "canary"}, HANDED, None)
+    assert name not in with_variables({name: "canary"}, {}, None)
+
+
+@pytest.mark.parametrize(
+    ("before", "expected"),
+    [
+        ({}, (None, None)),
+        ({"no_proxy": "corp.example"}, ("corp.example", None)),  # nobody is asked to go through one
+        ({"https_proxy": "http://proxy:1"}, (None, None)),
+        ({"http_proxy": "http://proxy:1"}, ("127.0.0.1", "127.0.0.1")),
+        ({"ALL_PROXY": "socks5://proxy:1", "no_proxy": ""}, ("127.0.0.1", "127.0.0.1")),
+        ({"HTTP_PROXY": "x", "NO_PROXY": "a, b,"}, ("a, b,127.0.0.1", "a, b,127.0.0.1")),
+        ({"http_proxy": "x", "NO_PROXY": "a", "no_proxy": "b"}, ("b,127.0.0.1", "a,127.0.0.1")),
+        ({"http_proxy": "x", "NO_PROXY": "a 127.0.0.1", "no_proxy": "*"}, ("*", "a 127.0.0.1")),
+    ],
+)
+def test_no_proxy_is_asked_for_the_endpoint(before: dict[str, str], expected: tuple[str | None, str | None]) -> None:
+    made = with_endpoint(before, HANDED, None)
+
+    assert (made.get("no_proxy"), made.get("NO_PROXY")) == expected
+    assert before.items() - made.items() <= {
+        (name, before[name]) for name in ("no_proxy", "NO_PROXY") if name in before
     }
 
 
