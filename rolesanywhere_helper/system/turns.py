@@ -59,7 +59,7 @@ class Turns:
             name = f"{self._name}.lock" + (f".{index}" if index else "")
             descriptor = self._directory.open(name, os.O_RDWR | os.O_CREAT)
             if try_lock(descriptor):
-                with suppress(OSError):  # on a full disk it is the lock that counts: others judge by how long they see it
+                with suppress(OSError):  # a full disk: the lock is what counts
                     os.ftruncate(descriptor, 0)
                     os.pwrite(descriptor, b"%.3f %d" % (self._clock.monotonic() + seconds, os.getpid()), 0)
                 return descriptor
