@@ -84,9 +84,12 @@ RENEWAL_SECONDS = 20
 _NICENESS = 5
 _LARGEST_FILE = 1 << 20
 _LARGEST_SET = 1 << 16
-# How Linux shows an owner that has no name in this user namespace: the host's root in a rootless container
+# How Linux shows an owner that has no number in this user namespace: the host's root in a rootless container
 # (Documentation/admin-guide/sysctl/fs.rst, "overflowuid").
 OVERFLOW_UID = 65_534
+_UID_MAP = b"/proc/self/uid_map"
+# One line: the first number inside, the first outside, and how many. This is what the machine's own namespace shows.
+_EVERYBODY = [b"0", b"0", b"4294967295"]
 _STICKY = 0o1000
 _TYPE, _REGULAR, _DIRECTORY, _LINK = 0o170000, 0o100000, 0o040000, 0o120000
 _OPEN_FILE = posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NONBLOCK | posix.O_NOCTTY
@@ -175,9 +178,28 @@ def why_not_private(directory: bytes) -> str:
     while len(above) > 1:
         above = above.rpartition(b"/")[0] or b"/"
         entry = posix.stat(above)
-        if entry.st_uid not in {0, user, OVERFLOW_UID} or can_others_write(entry.st_mode, entry.st_uid, entry.st_gid):
+        is_anothers = entry.st_uid not in {0, user} and not is_outside(entry.st_uid)
+        if is_anothers or can_others_write(entry.st_mode, entry.st_uid, entry.st_gid):
             return f"lies under {above.decode(errors='replace')}, which another user can write"
     return ""
+
+
+def is_outside(uid: int) -> bool:
+    """Tell whether an owner may be somebody without a number here, such as the host's root in a rootless container.
+
+    The kernel shows all of these as one number. Where every number has its own meaning, which is so on a machine
+    itself, that is a user like any other: Debian's ``nobody`` (user_namespaces(7)).
+    """
+    if uid != OVERFLOW_UID:
+        return False
+    try:
+        descriptor = posix.open(_UID_MAP, _OPEN_FILE)
+    except OSError:
+        return False
+    try:
+        return posix.read(descriptor, 256).split() != _EVERYBODY
+    finally:
+        posix.close(descriptor)
 
 
 def can_others_write(mode: int, uid: int, gid: int) -> bool:

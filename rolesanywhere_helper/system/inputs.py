@@ -9,7 +9,7 @@ path as given and those of the links' targets. Three things on the way are fine 
 
 * a sticky directory such as ``/tmp``, where only a file's owner can rename or remove it;
 * a directory that root's own group (gid 0), or its owner's private group (of the same number) may write to;
-* a directory of user 65534, which is how Linux shows an owner without a name in this user namespace (a rootless
+* in a user namespace, a directory of user 65534, which is how Linux shows an owner without a number there (a rootless
   container sees the host's root so).
 
 Access control lists are not looked at: Linux shows their mask as the group's bits, so a writing entry is seen there.
@@ -230,7 +230,7 @@ def _changeable_by_others(file: InspectedFile) -> Iterator[_Finding]:
 def _step_findings(step: Step, reader: int) -> Iterator[_Finding]:
     facts = step.facts
     is_link = stat.S_ISLNK(facts.mode)
-    if facts.uid not in {_ROOT, reader, fastpath.OVERFLOW_UID}:
+    if facts.uid not in {_ROOT, reader} and not fastpath.is_outside(facts.uid):
         kind, option = ("symbolic link", "-h ") if is_link else ("directory", "")
         yield _Finding(
             f"is reached through the {kind} {_shown(step.path)} of user {facts.uid}",

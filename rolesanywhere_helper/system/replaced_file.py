@@ -36,7 +36,6 @@ from rolesanywhere_helper.errors import HelperError, UnsafeFileError, Unwritable
 from rolesanywhere_helper.frozen import dataclass
 from rolesanywhere_helper.system.other_writers import OtherWriters, version
 from rolesanywhere_helper.system.turns import try_lock
-from rolesanywhere_helper.system.user_numbers import is_outside
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -227,7 +226,7 @@ class _Walk:
     def _meet(self, found: os.stat_result, above: os.stat_result, what: str) -> None:
         """Judge something by its owner: it must be root's, or belong to the one user that all else belongs to."""
         uid = found.st_uid
-        if uid in {_ROOT, self._runner} or is_outside(uid):
+        if uid in {_ROOT, self._runner} or fastpath.is_outside(uid):
             return
         # In a shared directory such as /tmp anybody may have put it in root's way.
         is_planted = bool(above.st_mode & stat.S_ISVTX and above.st_mode & stat.S_IWOTH)

@@ -192,3 +192,12 @@ def test_who_else_can_write_a_directory(mode: int, uid: int, gid: int, expected:
 
 def test_both_ways_agree_on_when_a_clock_was_set_back() -> None:
     assert fastpath.CLOCK_TOLERANCE == CLOCK_TOLERANCE_SECONDS
+
+
+def test_who_is_outside_is_told_by_the_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "uid_map").write_text("         0     100000      65536\n")
+    monkeypatch.setattr(fastpath, "_UID_MAP", os.fsencode(tmp_path / "uid_map"))
+    assert [fastpath.is_outside(uid) for uid in (0, 1000, fastpath.OVERFLOW_UID)] == [False, False, True]
+
+    monkeypatch.setattr(fastpath, "_UID_MAP", os.fsencode(tmp_path / "no-such-file"))
+    assert not fastpath.is_outside(fastpath.OVERFLOW_UID)

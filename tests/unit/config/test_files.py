@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from rolesanywhere_helper.config.files import read_trusted
-from rolesanywhere_helper.errors import UnsafeFileError
+from rolesanywhere_helper.errors import UnsafeConfigurationError, UnsafeFileError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,10 +20,14 @@ def test_what_others_can_write_is_refused(tmp_path: Path, mode: int) -> None:
     file.write_bytes(b"x = 1")
     file.chmod(mode)
 
-    with pytest.raises(UnsafeFileError, match="configuration file") as caught:
+    with pytest.raises(UnsafeConfigurationError, match="configuration file") as caught:
         read_trusted(str(file), "configuration file")
 
     assert "chmod" in caught.value.hint
+    assert caught.value.exit_code == 2
+    with pytest.raises(UnsafeFileError) as other:  # the negative control: what is not the configuration
+        read_trusted(str(file), "CA bundle")
+    assert other.value.exit_code == 1
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o644, 0o444])
@@ -43,5 +47,5 @@ def test_what_is_not_there_is_none(tmp_path: Path) -> None:
 
 
 def test_a_directory_is_no_configuration_file(tmp_path: Path) -> None:
-    with pytest.raises(UnsafeFileError, match="is a directory"):
+    with pytest.raises(UnsafeConfigurationError, match="is a directory"):
         read_trusted(str(tmp_path), "configuration file")

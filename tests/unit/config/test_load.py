@@ -145,6 +145,10 @@ def test_an_empty_flag_is_as_good_as_none(complete: Flags) -> None:
     assert load(complete | empty).settings == load(complete).settings
     with pytest.raises(UsageError, match="missing: --role-arn"):
         load(complete | {"role-arn": ""})
+    # The official helper refuses what is no number, and nobody asks for a length and means none.
+    with pytest.raises(UsageError, match="not a duration: ''"):
+        load(complete | {"session-duration": ""})
+    assert load(complete, {"ROLESANYWHERE_HELPER_SESSION_DURATION": ""}).settings == load(complete).settings
 
 
 def test_an_empty_variable_is_as_good_as_none(complete: Flags) -> None:
@@ -343,6 +347,8 @@ def test_a_session_without_any_file_names_where_it_was_looked_for() -> None:
         ("[serve]\nimsd = {}\n", "unknown key 'imsd' at [serve]", "did you mean imds?"),
         ("[serve.imds.main]\nlisten-on = []\n", "unknown key 'listen-on' at [serve.imds.main]", "did you mean listen?"),
         ("[serve.container.x]\ntoken = ''\n", "unknown key 'token' at [serve.container.x]", "did you mean token-"),
+        ("[serve.container.x]\nlisten = []\n", "unknown key 'listen' at [serve.container.x]", "container-listen"),
+        ("[serve.container.x]\nallow-from = []\n", "unknown key 'allow-from'", "write container-allow-from in [serve]"),
         ("[serve.agent]\nsokcet = ''\n", "unknown key 'sokcet' at [serve.agent]", "did you mean socket?"),
         ("[serve.metrics]\nport = 1\n", "unknown key 'port' at [serve.metrics]", "there is: "),
         ("[update.x]\nfiel = ''\n", "unknown key 'fiel' at [update.x]", "did you mean file?"),
@@ -494,6 +500,25 @@ def test_a_chain_that_cannot_be_is_refused(text: str, what: str) -> None:
 def test_what_is_for_a_further_role_needs_one(complete: Flags) -> None:
     with pytest.raises(UsageError, match="--external-id is for a role to go on to"):
         load(complete | {"external-id": "x-1"})
+
+
+@pytest.mark.parametrize("line", ["external-id = 'x-1'", "session-tags = {a = 'b'}", "transitive-tag-keys = ['a']"])
+def test_what_is_written_for_a_further_role_needs_one_too(line: str) -> None:
+    further = f"\n[session.further]\nsource = 'deploy'\nassume-role-arn = '{CUSTOMER}'\n"
+    for session in ("deploy", "further"):
+        with pytest.raises(ConfigurationError, match=r"in \[session\.deploy\] is for a role to go on to") as caught:
+            load({"session": session}, None, {OWN_FILE: f"{ONE}\n{line}\n{further}"})
+        assert "assume-role-arn" in caught.value.hint
+    own = f"{ONE}\nassume-role-arn = '{CUSTOMER}'\nsession-tags = {{a = 'b'}}\n"
+    assert load({"session": "deploy"}, None, {OWN_FILE: own}).settings.hops[0].tags, "the negative control"
+
+
+def test_what_is_written_for_a_role_that_is_typed_is_for_that_one() -> None:
+    text = f"{ONE}\nexternal-id = 'written'\n"
+    typed: Flags = {"session": "deploy", "assume-role-arn": [CUSTOMER]}
+
+    assert load(typed, None, {OWN_FILE: text}).settings.hops[0].external_id == "written"
+    assert load(typed | {"external-id": "typed"}, None, {OWN_FILE: text}).settings.hops[0].external_id == "typed"
 
 
 def test_what_belongs_to_the_daemon_is_let_pass() -> None:

@@ -96,13 +96,15 @@ def load(
     environment: Mapping[str, str] | None = None,
     *,
     is_root: bool = False,
+    passed: tuple[str, ...] = (),
 ) -> ServeSettings:
     variables = {"HOME": "/home/me"} | dict(environment or {})
 
     def read(path: str, _what: str) -> bytes | None:
         return text.encode() if text is not None and path == FILE else None
 
-    return load_serve(flags or {}, Surroundings(variables, "/here", is_root=is_root), read)
+    surroundings = Surroundings(variables, "/here", is_root=is_root)
+    return load_serve(flags or {}, surroundings, read, passed=frozenset(passed))
 
 
 def names(settings: ServeSettings) -> list[str]:
@@ -363,6 +365,73 @@ listen = "127.0.0.1"
 socket = "metrics.sock"
 allowed-hosts = ["m"]
 """
+
+
+# Sockets that systemd passed
+
+
+@pytest.mark.promise(79)
+def test_passed_sockets_are_enough_to_serve_the_only_session(complete: Flags) -> None:
+    passed = ("imds-main", "container", "agent", "metrics")
+    served = load(text=ONE, passed=passed)
+
+    assert [(each.name, each.session) for each in served.imds] == [("main", "deploy")]
+    assert served.containers == (ContainerSettings("deploy", "deploy", served.containers[0].token_file),)
+    assert served.agent == AgentSettings(None)
+    assert served.metrics == Listener("127.0.0.1", 0)
+    of_flags = load(complete, passed=passed)
+    assert [(each.name, each.session) for each in of_flags.imds] == [("main", "default")]
+    assert of_flags.agent == AgentSettings(None)
+
+    alone = load(text=ONE)  # the negative control
+    assert [each.name for each in alone.imds] == ["deploy"]
+    assert (alone.containers, alone.agent, alone.metrics) == ((), None, None)
+
+
+@pytest.mark.promise(79)
+def test_a_passed_socket_takes_the_place_of_the_endpoint_that_is_there_by_default() -> None:
+    assert load(text=ONE, passed=("agent",)).imds == ()
+    assert load(text=ONE, passed=("container",)).imds == ()
+    assert addresses(load(text=ONE, passed=("imds-main",))) == [("127.0.0.1", 0)]
+    # Nobody has credentials of the metrics, and a port that was typed is asked for.
+    assert addresses(load(text=ONE, passed=("metrics",))) == [("127.0.0.1", 9911)]
+    assert addresses(load({"port": "9921"}, ONE, passed=("agent",))) == [("127.0.0.1", 9921)]
+
+
+@pytest.mark.promise(79)
+def test_of_several_sessions_a_passed_imds_socket_names_one() -> None:
+    named = load(text=TWO, passed=("imds-other", "imds-elsewhere", "imds-.."))
+    assert [(each.name, each.session) for each in named.imds] == [("other", "other")]
+    with pytest.raises(UsageError, match="nothing says which one to serve"):
+        load(text=TWO, passed=("imds-elsewhere",))
+    # What is for a session that was not chosen is not for the one that was, and a table knows best.
+    table = '[serve.imds.main]\nsession = "other"\n'
+    chosen = load({"session": "deploy"}, TWO + table, passed=("imds-main", "imds-other", "agent"))
+    assert (chosen.imds, names(chosen)) == ((), ["deploy"])
+    assert [each.session for each in load(text=TWO + table, passed=("imds-main",)).imds] == ["other"]
+
+
+@pytest.mark.promise(79)
+def test_a_passed_container_socket_has_each_session_or_those_of_its_tables() -> None:
+    assert [each.name for each in load(text=TWO, passed=("container",)).containers] == ["deploy", "other"]
+    table = '[serve]\ncontainer-allow-from = ["10.0.0.0/8"]\n[serve.container.app]\nsession = "other"\n'
+    served = load(text=TWO + table, passed=("container",))
+    assert [(each.name, each.session) for each in served.containers] == [("app", "other")]
+    assert served.container_listeners == (Listener("127.0.0.1", 0, ("10.0.0.0/8",)),)
+
+
+@pytest.mark.promise(79)
+def test_a_table_without_an_address_is_enough_beside_a_passed_socket() -> None:
+    tables = "[serve.imds.a]\n[serve.imds.b]\n[serve.agent]\n[serve.metrics]\nallowed-hosts = ['monitor']\n"
+    served = load(text=ONE + tables, passed=("imds-a", "imds-b", "agent", "metrics"))
+    assert [each.name for each in served.imds] == ["a", "b"]
+    assert served.agent == AgentSettings(None)
+    assert served.metrics == Listener("127.0.0.1", 0, allowed_hosts=("monitor",))
+    without_imds = ONE + tables.partition("[serve.agent]")[1] + "\n"
+    with pytest.raises(ConfigurationError, match="has no socket"):
+        load(text=without_imds)
+    with pytest.raises(UsageError, match="would both listen"):
+        load(text=ONE + tables.partition("[serve.agent]")[0])
 
 
 def test_what_the_file_can_say() -> None:

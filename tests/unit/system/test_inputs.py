@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from rolesanywhere_helper import fastpath
 from rolesanywhere_helper.errors import UnsafeFileError, UsageError
 from rolesanywhere_helper.system.inputs import (
     MEBIBYTE,
@@ -284,14 +285,29 @@ def test_a_private_key_that_others_can_swap_is_refused_with_the_command(step: St
         directory(0o775, gid=0),
         directory(0o775, uid=ME, gid=ME),
         directory(0o700, uid=ME),
-        directory(0o755, uid=65_534),
         link(0),
         link(ME),
     ],
-    ids=["sticky", "Kubernetes", "root's group", "private group", "ours", "unnamed owner", "root's link", "our link"],
+    ids=["sticky", "Kubernetes", "root's group", "private group", "ours", "root's link", "our link"],
 )
 def test_a_private_key_on_a_way_that_others_cannot_change_is_fine(step: Step) -> None:
     assert check_private_key_file(found(0o600, ME, ME, step), strict=True, accept_insecure=False) == ()
+
+
+@pytest.mark.promise(30)
+@pytest.mark.parametrize("numbers", ["0 0 4294967295", "0 100000 65536"])
+def test_an_owner_without_a_number_is_nobody_in_a_namespace_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, numbers: str
+) -> None:
+    (tmp_path / "uid_map").write_text(numbers)
+    monkeypatch.setattr(fastpath, "_UID_MAP", os.fsencode(tmp_path / "uid_map"))
+    key = found(0o600, ME, ME, directory(0o755, uid=fastpath.OVERFLOW_UID))
+
+    if numbers.startswith("0 0"):
+        with pytest.raises(UnsafeFileError, match="of user 65534"):
+            check_private_key_file(key, strict=True, accept_insecure=False)
+    else:
+        assert check_private_key_file(key, strict=True, accept_insecure=False) == ()
 
 
 @pytest.mark.promise(30)

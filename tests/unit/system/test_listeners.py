@@ -17,6 +17,7 @@ from rolesanywhere_helper.system.address_owner import AddressOwner, process_owne
 from rolesanywhere_helper.system.listeners import (
     bind_tcp,
     bind_unix,
+    passed_names,
     passed_sockets,
     remove_stale_socket,
     set_hop_limit,
@@ -353,6 +354,15 @@ def test_what_was_passed_to_another_process_is_not_ours() -> None:
     with bind_tcp("127.0.0.1", 0) as listener:
         assert pass_on([listener.fileno()], "agent", pid="1") == ["[] kept"]
     assert passed_sockets({"KEEP": "x"}, 1).by_name == {}
+
+
+@pytest.mark.promise(79)
+def test_the_names_are_known_before_the_sockets_are_taken() -> None:
+    environment = {"LISTEN_PID": "7", "LISTEN_FDS": "3", "LISTEN_FDNAMES": "imds-main:container:imds-main"}
+    assert passed_names(environment, 7) == {"imds-main", "container"}
+    assert passed_names(environment, 8) == frozenset()
+    with pytest.raises(ConfigurationError, match="unknown"):
+        passed_names(environment | {"LISTEN_FDNAMES": "imds-main:container:unknown"}, 7)
 
 
 @pytest.mark.promise(79)

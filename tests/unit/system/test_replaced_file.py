@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from rolesanywhere_helper import fastpath
 from rolesanywhere_helper.errors import UnsafeFileError, UnwritableFileError
-from rolesanywhere_helper.system import user_numbers
 from rolesanywhere_helper.system.clocks import SystemClock
 from rolesanywhere_helper.system.replaced_file import LARGEST, LOCK_SECONDS, read_if_there, rewrite
 from tests.fakes.clock import FakeClock
@@ -455,18 +455,9 @@ def test_nobody_is_a_user_like_any_other_where_every_number_has_a_meaning(
 ) -> None:
     os.chown(alices_home, NOBODY.uid, NOBODY.gid)
     (tmp_path / "uid_map").write_text(numbers)
-    monkeypatch.setattr(user_numbers, "_MAP", tmp_path / "uid_map")
+    monkeypatch.setattr(fastpath, "_UID_MAP", os.fsencode(tmp_path / "uid_map"))
 
     put(alices_home / "credentials")
 
     is_machine_itself = numbers.startswith("0 0")
     assert owner(alices_home / "credentials")[0] == (NOBODY.uid if is_machine_itself else 0)
-
-
-def test_who_is_outside_is_told_by_the_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "uid_map").write_text("         0     100000      65536\n")
-    monkeypatch.setattr(user_numbers, "_MAP", tmp_path / "uid_map")
-    assert [user_numbers.is_outside(uid) for uid in (0, ANOTHER, NOBODY.uid)] == [False, False, True]
-
-    monkeypatch.setattr(user_numbers, "_MAP", tmp_path / "no-such-file")
-    assert not user_numbers.is_outside(NOBODY.uid)

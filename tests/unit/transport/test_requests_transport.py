@@ -25,6 +25,7 @@ from rolesanywhere_helper.errors import (
     HelperError,
     NetworkError,
     TlsError,
+    TruncatedAnswerError,
     UnresolvedHostError,
 )
 from rolesanywhere_helper.protocol.create_session import build
@@ -212,7 +213,7 @@ def test_a_proxy_that_is_no_url(proxy: str) -> None:
         (ConnectionResetError(errno.ECONNRESET, "no"), ConnectionFailedError, "closed the connection without"),
         (http.client.RemoteDisconnected("x"), ConnectionFailedError, "closed the connection without"),
         (OSError(errno.EHOSTUNREACH, "No route to host"), ConnectionFailedError, "h cannot be reached: No route"),
-        (http.client.IncompleteRead(b""), ConnectionFailedError, "in the middle"),
+        (http.client.IncompleteRead(b""), TruncatedAnswerError, "in the middle"),
         (TimeoutError("timed out"), DeadlineExceededError, "h was silent for 3 s"),
         (urllib3.exceptions.ConnectTimeoutError(), DeadlineExceededError, "no connection to h within 3 s"),
         (http.client.BadStatusLine("x"), BadAnswerError, "not HTTP"),
