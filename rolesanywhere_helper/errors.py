@@ -15,12 +15,14 @@
     ├── ProgramNotStartedError         126 … or cannot be run
     ├── UnreadableAwsFileError         1   an AWS credentials or config file that the AWS CLI could not read either
     ├── UnsafeFileError                1   a file that others could have changed, or that is no plain file
+    │   └── UnsafeConfigurationError   2       the configuration file is such a one
     ├── AgentError                     1   the daemon of this machine gave no credentials
     ├── MintChildError                 1   the daemon's child process gave no answer
     │   └── ChildNotStartedError           there was none: descriptors, processes or memory are used up
     ├── IdentityError                  1   certificate or key
     │   ├── UnreadableCertificateError, UnreadableKeyError, EncryptedKeyError, UnsupportedKeyError
     │   ├── WrongSecretError, PinRefusedError, TokenError, ObjectNotFoundError, AmbiguousObjectError, WorkloadApiError
+    │   ├── SilentSourceError              a command or descriptor gave no end in time
     │   ├── KeyMismatchError
     │   └── UnusableLeafError
     │       └── LeafExpiredError, LeafNotYetValidError, LeafIsCaError, LeafVersionError,
@@ -36,8 +38,11 @@
     │   └── BadAnswerError                 an answer that cannot be trusted
     │       └── WrongRoleError, BadExpirationError
     └── NetworkError                   3   nothing reachable
-        └── UnresolvedHostError, ConnectionFailedError, TlsError, RedirectRefusedError,
-            DeadlineExceededError
+        ├── UnresolvedHostError, DeadlineExceededError
+        ├── ConnectionFailedError
+        │   └── TruncatedAnswerError   1       something was reached, and broke off
+        └── TlsError, RedirectRefusedError
+                                       1       something was reached that is not to be trusted
 
 Every error says what happened (``str(error)``) and what to do next (``error.hint``). Neither ever holds a secret: the
 text is made from names, numbers and the service's own message. ``error.code`` is stable, so that a failure can be
@@ -166,6 +171,13 @@ class UnsafeFileError(HelperError):
     code = "unsafe-file"
 
 
+class UnsafeConfigurationError(UnsafeFileError):
+    """The configuration file is one that somebody else could have written, or no plain file."""
+
+    code = "unsafe-configuration"
+    exit_code = 2
+
+
 # The daemon
 
 
@@ -271,6 +283,13 @@ class WorkloadApiError(IdentityError):
     default_hint = "check that the SPIFFE agent runs, and that this process has a registration entry"
 
 
+class SilentSourceError(IdentityError):
+    """A command or descriptor that certificate, key or passphrase come from gave no end in time."""
+
+    code = "silent-source"
+    default_hint = "try the command in a shell: it must print the value and end, without asking anybody"
+
+
 class UnsupportedKeyError(IdentityError):
     """The key's type, size or curve is not one that the service accepts."""
 
@@ -374,7 +393,7 @@ class CertificateRevokedError(RefusedError):
     """``Certificate revoked``: the serial is in an enabled CRL."""
 
     code = "certificate-revoked"
-    default_hint = "request a new certificate: this one is on the CRL of the trust anchor"
+    default_hint = "request a new certificate: this one, or a CA that is sent with it, is on a CRL of the trust anchor"
 
 
 class RoleSessionNameRefusedError(RefusedError):
@@ -497,10 +516,19 @@ class ConnectionFailedError(NetworkError):
     code = "connection-failed"
 
 
+class TruncatedAnswerError(ConnectionFailedError):
+    """The connection broke in the middle of an answer; something was reached, and another attempt may pass."""
+
+    code = "truncated-answer"
+    exit_code = 1
+    default_hint = "try again; if it stays so, look at the proxy or firewall in between, and at --endpoint"
+
+
 class TlsError(NetworkError):
     """The peer could not prove who it is, or speaks only TLS below 1.2."""
 
     code = "tls"
+    exit_code = 1  # something was reached
     default_hint = "behind a TLS-inspecting proxy give its CA with --ca-bundle or AWS_CA_BUNDLE"
 
 
@@ -508,6 +536,7 @@ class RedirectRefusedError(NetworkError):
     """The answer was a redirect: signed requests are never sent elsewhere."""
 
     code = "redirect-refused"
+    exit_code = 1  # something was reached
     default_hint = "give the final address with --endpoint; a captive portal or proxy may be answering"
 
 

@@ -15,6 +15,7 @@ from rolesanywhere_helper.config.files import read_trusted
 from rolesanywhere_helper.config.serve import load_serve
 from rolesanywhere_helper.config.serve_keys import SERVE_FLAGS
 from rolesanywhere_helper.domain.identity_reference import HeldAs, IdentityReference
+from rolesanywhere_helper.system.listeners import passed_names
 from rolesanywhere_helper.system.terminal import ask_secret
 
 if TYPE_CHECKING:
@@ -52,7 +53,8 @@ def run(invocation: Invocation) -> int:
         HelperError: what was asked cannot be served. Once it serves, what fails is told in the log.
 
     """
-    settings = _load(invocation)
+    passed = passed_names(os.environ, os.getpid())
+    settings = _load(invocation, passed)
     _set_up_log(invocation, settings)
     _tell(settings)
     held = hold_secrets(_identities(settings), {}, ask_secret)
@@ -61,7 +63,7 @@ def run(invocation: Invocation) -> int:
     from rolesanywhere_helper.wiring import serve  # noqa: PLC0415 - imports asyncio, which is to find no TLS
 
     def reload() -> ServeSettings:
-        loaded = _load(invocation)
+        loaded = _load(invocation, passed)
         _tell(loaded)
         held.update(hold_secrets(_identities(loaded), held, lambda _: None))  # nobody can be asked any more
         return loaded
@@ -88,8 +90,8 @@ def _identities(settings: ServeSettings) -> list[IdentityReference]:
     return [served.settings.identity for served in settings.sessions]
 
 
-def _load(invocation: Invocation) -> ServeSettings:
-    return load_serve(invocation.flags, session.surroundings(), read_trusted, invocation.config)
+def _load(invocation: Invocation, passed: frozenset[str]) -> ServeSettings:
+    return load_serve(invocation.flags, session.surroundings(), read_trusted, invocation.config, passed)
 
 
 def _tell(settings: ServeSettings) -> None:

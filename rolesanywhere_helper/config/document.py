@@ -237,7 +237,8 @@ def _check_keys(keys: Iterable[str], known: frozenset[str], title: str, path: st
     for key in keys:
         if key in known:
             continue
-        raise ConfigurationError(f"unknown key {key!a} at {title} of {path}", nearest(key, known))
+        hint = serve_keys.hint_for(key, title) or nearest(key, known)
+        raise ConfigurationError(f"unknown key {key!a} at {title} of {path}", hint)
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

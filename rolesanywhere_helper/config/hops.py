@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from rolesanywhere_helper.config.values import Values
 from rolesanywhere_helper.domain import endpoint
 from rolesanywhere_helper.domain.role_hop import role_hop
-from rolesanywhere_helper.errors import UsageError
+from rolesanywhere_helper.errors import ConfigurationError, UsageError
 from rolesanywhere_helper.frozen import dataclass, replace
 
 if TYPE_CHECKING:
@@ -58,14 +58,32 @@ def make_hops(
             where STS is.
 
     """
+    written = tuple(written)
     steps = [step for name, own in written for step in _steps(name, Values(own))]
+    loose = _without_a_role(written, is_role_typed="assume-role-arn" in typed and not steps)
     steps += _steps(None, Values({flag: typed[flag] for flag in ("assume-role-arn",) if flag in typed}))
-    of_the_last = {flag: typed[flag] for flag in OF_THE_LAST_HOP if flag in typed}
+    of_the_last = {**loose, **{flag: typed[flag] for flag in OF_THE_LAST_HOP if flag in typed}}
     if of_the_last and not steps:
         raise UsageError(f"--{next(iter(of_the_last))} is for a role to go on to", "give --assume-role-arn too")
     if steps:
         steps[-1] = _Step(steps[-1].name, steps[-1].role_arn, Values({**steps[-1].own.by_name, **of_the_last}))
     return tuple(_hop(step, Values(typed).text("sts-endpoint"), defaults) for step in steps)
+
+
+def _without_a_role(
+    written: Iterable[tuple[str | None, Mapping[str, Value]]], *, is_role_typed: bool
+) -> Mapping[str, Value]:
+    """Return what is written of a role that is not: it is for the one that was typed."""
+    for name, own in written:
+        loose = {flag: own[flag] for flag in OF_THE_LAST_HOP if flag in own and "assume-role-arn" not in own}
+        if loose and is_role_typed:
+            return loose
+        if loose:
+            raise ConfigurationError(
+                f"{next(iter(loose))} in [session.{name}] is for a role to go on to, and the session names none",
+                "write assume-role-arn there too, or leave it out",
+            )
+    return {}
 
 
 def _steps(name: str | None, own: Values) -> list[_Step]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from rolesanywhere_helper.config import document, proxy
 from rolesanywhere_helper.config.environment import CONFIG_VARIABLE
-from rolesanywhere_helper.config.flags import AGENT_SOCKET, REQUIRED, SESSION_FLAGS, flag_named
+from rolesanywhere_helper.config.flags import AGENT_SOCKET, REQUIRED, SESSION_FLAGS, Kind, flag_named
 from rolesanywhere_helper.config.hops import OF_A_FIRST_SESSION, OF_THE_LAST_HOP, HopDefaults, make_hops
 from rolesanywhere_helper.config.identity import make_identity, refuse_platform_stores, warnings_of_secrets
 from rolesanywhere_helper.config.serve_keys import AGENT
@@ -262,7 +262,8 @@ def _from_flags(flags: Mapping[str, object], surroundings: Surroundings) -> dict
             values[flag.name] = given
         elif isinstance(given, list):
             values[flag.name] = tuple(given)
-        elif isinstance(given, str) and given:  # an empty one is as good as none, as for the official helper
+        # An empty one is as good as none, as for the official helper, which refuses an empty number too.
+        elif isinstance(given, str) and (given or flag.kind is Kind.DURATION):
             values[flag.name] = from_text(flag, given, flag.option, surroundings.working_directory)
     return values
 

@@ -2,7 +2,8 @@
 
 A flag replaces what the file says of the same thing: ``--bind`` and ``--port`` the addresses of the IMDS endpoint
 (there must be only one then), ``--container-port`` those of the container endpoints, ``--agent-socket`` and
-``--metrics-port`` theirs. Where neither names an endpoint, IMDS is served for the only session.
+``--metrics-port`` theirs. A socket that systemd passed is an endpoint too, with or without a table that says more of
+it. Where none of them names an endpoint, IMDS is served for the only session.
 """
 
 from __future__ import annotations
@@ -41,6 +42,8 @@ LOOPBACK = "127.0.0.1"
 DEFAULT_NAME = "default"
 """Of a session, and of an endpoint, that no file gives a name."""
 _OPEN_IMDS = "serve-imds-to-the-network"
+# What systemd calls the sockets that it passes.
+_PASSED_IMDS, _PASSED_CONTAINER, _PASSED_AGENT, _PASSED_METRICS = "imds-", "container", "agent", "metrics"
 # A name is a part of paths, of the names of passed descriptors and of file names.
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}", re.ASCII)
 _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?", re.ASCII)
@@ -72,7 +75,10 @@ class Outlets:
 
 @dataclass(frozen=True, slots=True)
 class Circumstances:
-    """What endpoints are made from: ``chosen`` sessions may be handed out, ``known`` ones may be named in the file."""
+    """What endpoints are made from: ``chosen`` sessions may be handed out, ``known`` ones may be named in the file.
+
+    ``passed`` are the names of the sockets that systemd passed.
+    """
 
     flags: ServeFlags
     document: Document | None
@@ -80,6 +86,7 @@ class Circumstances:
     chosen: tuple[str, ...]
     runtime_directory: str | None
     home: str | None
+    passed: frozenset[str] = frozenset()
 
     @property
     def serve(self) -> Serve | None:
@@ -151,7 +158,7 @@ class _ImdsPlan:
 def _imds(given: Circumstances, *, has_others: bool) -> tuple[ImdsSettings, ...]:
     flags = given.flags
     is_asked_for = flags.port is not None or (bool(flags.bind) and flags.container_port is None)
-    plans = tuple(_imds_plans(given))
+    plans = (*_imds_plans(given), *_passed_imds_plans(given))
     if not plans:
         if has_others and not is_asked_for and _is_enough_without_imds(given):
             return ()
@@ -173,11 +180,12 @@ def _imds(given: Circumstances, *, has_others: bool) -> tuple[ImdsSettings, ...]
 
 
 def _is_enough_without_imds(given: Circumstances) -> bool:
-    """Tell whether the file names endpoints of its own, or IMDS could not know which session is meant."""
+    """Tell whether file or systemd name endpoints of their own, or IMDS could not know which session is meant."""
     serve = given.serve
     is_in_file = serve is not None and bool(serve.containers or serve.agent is not None)
+    is_passed = not given.passed.isdisjoint({_PASSED_CONTAINER, _PASSED_AGENT})
     has_updates = given.document is not None and bool(given.document.updates)
-    return is_in_file or has_updates or len(given.chosen) > 1
+    return is_in_file or is_passed or has_updates or len(given.chosen) > 1
 
 
 def _imds_plans(given: Circumstances) -> Iterator[_ImdsPlan]:
@@ -187,7 +195,22 @@ def _imds_plans(given: Circumstances) -> Iterator[_ImdsPlan]:
         session = _session_of(table, given)
         if session is not None:
             rules = replace(_rules(given, table, ""), allow_imds_from_network=table.switch(_OPEN_IMDS))
-            yield _ImdsPlan(name, session, rules, _addresses(table, "listen", DEFAULT_IMDS_PORT))
+            # Two passed sockets need no ports by which to tell them apart.
+            port = 0 if f"{_PASSED_IMDS}{name}" in given.passed else DEFAULT_IMDS_PORT
+            yield _ImdsPlan(name, session, rules, _addresses(table, "listen", port))
+
+
+def _passed_imds_plans(given: Circumstances) -> Iterator[_ImdsPlan]:
+    """Plan an endpoint for each passed socket ``imds-NAME`` without a table: of the session NAME, or the only one."""
+    tables = {} if given.serve is None else given.serve.imds
+    for passed in sorted(given.passed):
+        name = passed.removeprefix(_PASSED_IMDS)
+        if name == passed or name in tables or not _NAME.fullmatch(name):
+            continue
+        session = name if name in given.known or len(given.chosen) > 1 else given.chosen[0]
+        if session in given.chosen:
+            rules = _rules(given, given.table({}, serve_keys.IMDS), "")
+            yield _ImdsPlan(name, session, rules, ((LOOPBACK, 0),))
 
 
 def _rebound(plan: _ImdsPlan, flags: ServeFlags) -> _ImdsPlan:
@@ -229,7 +252,7 @@ def _containers(given: Circumstances) -> Iterator[ContainerSettings]:
         if session is not None:
             token_file = table.path("token-file") or _default_token_file(given, name)
             yield ContainerSettings(name, session, token_file, table.text("token-group"))
-    if given.flags.container_port is not None and not tables:
+    if (given.flags.container_port is not None or _PASSED_CONTAINER in given.passed) and not tables:
         for session in given.chosen:
             yield ContainerSettings(session, session, _default_token_file(given, session))
 
@@ -248,6 +271,8 @@ def _container_listeners(given: Circumstances) -> tuple[Listener, ...]:
     rules = _rules(given, general, "container-")
     addresses = _addresses(general, "container-listen", DEFAULT_CONTAINER_PORT)
     flags = given.flags
+    if _PASSED_CONTAINER in given.passed and flags.container_port is None and "container-listen" not in general:
+        return (rules,)
     if flags.container_port is not None:
         hosts = flags.bind or tuple(dict.fromkeys(host for host, _ in addresses))
         addresses = tuple((host, flags.container_port) for host in hosts)
@@ -264,10 +289,13 @@ def _agent(given: Circumstances) -> AgentSettings | None:
     typed = given.flags.agent_socket
     if typed is not None:
         return AgentSettings(_checked_socket(typed, "--agent-socket"))
+    is_passed = _PASSED_AGENT in given.passed
     if given.serve is None or given.serve.agent is None:
-        return None
+        return AgentSettings(None) if is_passed else None
     table = given.table(given.serve.agent, serve_keys.AGENT)
     path = table.path("socket")
+    if path is None and is_passed:
+        return AgentSettings(None)
     if path is None:
         raise ConfigurationError(
             f"[serve.agent] of {table.file} has no socket", 'socket = "/run/rolesanywhere-helper/agent.sock"'
@@ -279,7 +307,7 @@ def _metrics_table(given: Circumstances) -> Table | None:
     if given.serve is None or given.serve.metrics is None:
         return None
     table = given.table(given.serve.metrics, serve_keys.METRICS)
-    if "listen" not in table and "socket" not in table:
+    if "listen" not in table and "socket" not in table and _PASSED_METRICS not in given.passed:
         raise ConfigurationError(
             f"[serve.metrics] of {table.file} has neither listen nor socket", 'listen = "127.0.0.1:9913"'
         )
@@ -293,7 +321,8 @@ def _metrics_listener(given: Circumstances, table: Table | None) -> Listener | N
     if port is not None:
         return _with_address(rules, LOOPBACK, port)
     if "listen" not in reader:
-        return None
+        is_passed = _PASSED_METRICS in given.passed and "socket" not in reader
+        return rules if is_passed else None
     addresses = _addresses(reader, "listen", DEFAULT_METRICS_PORT)
     if len(addresses) != 1:
         raise ConfigurationError(f"{reader.origin('listen')} must be one address")
@@ -512,7 +541,7 @@ def _listeners(outlets: Outlets) -> Iterator[tuple[str, Listener]]:
 def _paths(outlets: Outlets) -> Iterator[tuple[str, str]]:
     for container in outlets.containers:
         yield f"the token file of container endpoint {container.name}", container.token_file
-    if outlets.agent is not None:
+    if outlets.agent is not None and outlets.agent.socket is not None:
         yield "the agent socket", outlets.agent.socket
     if outlets.metrics_socket is not None:
         yield "the metrics socket", outlets.metrics_socket

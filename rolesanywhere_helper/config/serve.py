@@ -51,13 +51,18 @@ _OF_ONE_SESSION = ("trust-anchor-arn", "profile-arn", "role-arn", "role-session-
 
 
 def load_serve(
-    flags: Mapping[str, object], surroundings: Surroundings, read: Read, config: str | None = None
+    flags: Mapping[str, object],
+    surroundings: Surroundings,
+    read: Read,
+    config: str | None = None,
+    passed: frozenset[str] = frozenset(),
 ) -> ServeSettings:
     """Work out a daemon.
 
     ``flags`` holds what was typed, by the names of the session's flags and of those of ``serve``, and ``config`` the
     file named with ``--config``; ``read`` is that of :func:`~rolesanywhere_helper.config.load.load_session`. Whether a
-    configuration file is read at all is decided as it is there.
+    configuration file is read at all is decided as it is there. ``passed`` are the names of the sockets that systemd
+    passed: what can be served on them is, also without a table.
 
     Raises:
         UsageError: what was asked is incomplete, contradictory, malformed or not supported.
@@ -76,6 +81,7 @@ def load_serve(
         known if name is None or document is None else _named(name, document),
         surroundings.runtime_directory,
         surroundings.home,
+        passed,
     )
     outlets = make_outlets(circumstances)
     made = _Sessions(circumstances, flags, given, surroundings, read, consulted).make_all(outlets)

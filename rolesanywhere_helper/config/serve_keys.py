@@ -146,6 +146,26 @@ SERVE_FLAGS: tuple[Flag, ...] = tuple({flag.name: flag for key in SERVE_KEYS for
 """The flags that ``serve`` has besides those of a session, each once."""
 
 
+# What other endpoints have keys of their own for.
+_OF_ALL_CONTAINERS = {
+    "listen": "container-listen",
+    "allow-from": "container-allow-from",
+    "allowed-hosts": "container-allowed-hosts",
+    "hop-limit": "hop-limit",
+}
+
+
+def hint_for(key: str, title: str) -> str | None:
+    """Return where a key is written that a table does not have; ``title`` is the table's with brackets."""
+    key_in_serve = _OF_ALL_CONTAINERS.get(key.removeprefix("container-"))
+    if not title.startswith("[serve.container.") or key_in_serve is None:
+        return None
+    return (
+        f"write {key_in_serve} in [serve]: all container endpoints share their addresses, which are container-listen "
+        "and container-allow-from there"
+    )
+
+
 def keys_of(table: str) -> frozenset[str]:
     """Return the keys that a table may have, of those declared here."""
     return frozenset(key.name for key in SERVE_KEYS if key.table == table)

@@ -38,7 +38,7 @@ class ServedSession:
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """One address: ``host`` is an IP literal, ``port`` 0 picks a free one.
+    """One address: ``host`` is an IP literal, ``port`` 0 picks a free one; neither counts for a passed socket.
 
     ``allow_from`` holds the networks (CIDR) that may connect to an address that is not loopback;
     ``allow_imds_from_network`` is the loudly named setting that lets IMDS be served there; ``allowed_hosts`` are names
@@ -74,9 +74,12 @@ class ContainerSettings:
 
 @dataclass(frozen=True, slots=True)
 class AgentSettings:
-    """``[serve.agent]``: a unix socket that everybody may connect to; each session's policy decides."""
+    """``[serve.agent]``: a unix socket that everybody may connect to; each session's policy decides.
 
-    socket: str
+    ``socket`` is None where there is only the one that systemd passed.
+    """
+
+    socket: str | None
 
 
 @dataclass(frozen=True, slots=True)

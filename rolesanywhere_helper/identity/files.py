@@ -98,7 +98,7 @@ def read(reference: str, access: Access, error_class: type[IdentityError]) -> Co
 
     Raises:
         IdentityError: of that class.
-        UnsafeFileError, UsageError, DeadlineExceededError: as :meth:`References.read` raises them.
+        UnsafeFileError, UsageError, SilentSourceError: as :meth:`References.read` raises them.
 
     """
     try:

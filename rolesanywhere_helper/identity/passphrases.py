@@ -42,7 +42,7 @@ class Passphrases:
         Raises:
             EncryptedKeyError: somebody has to be asked (``prompt:``).
             WrongSecretError: its file cannot be read.
-            UnsafeFileError, UsageError, DeadlineExceededError: as :meth:`References.read` raises them.
+            UnsafeFileError, UsageError, SilentSourceError: as :meth:`References.read` raises them.
 
         """
         if name in self._given:

@@ -60,7 +60,7 @@ def read_pin(name: str, reference: IdentityReference, access: Access) -> Pin | N
     Raises:
         EncryptedKeyError: somebody has to be asked.
         WrongSecretError: its file cannot be read, is empty, or is no text.
-        UnsafeFileError, UsageError, DeadlineExceededError: as ``References.read`` raises them.
+        UnsafeFileError, UsageError, SilentSourceError: as ``References.read`` raises them.
 
     """
     source = reference.secret(name)

@@ -147,6 +147,18 @@ class PassedSockets:
     environment: Mapping[str, str]
 
 
+def passed_names(environment: Mapping[str, str], pid: int) -> frozenset[str]:
+    """Return the names of the sockets that :func:`passed_sockets` would take over, and touch none.
+
+    Raises:
+        ConfigurationError: a name is none of those.
+
+    """
+    if environment.get("LISTEN_PID") != str(pid):
+        return frozenset()
+    return frozenset(name for _, name in _descriptors(environment))
+
+
 def passed_sockets(environment: Mapping[str, str], pid: int) -> PassedSockets:
     """Take over the descriptors that LISTEN_FDS and LISTEN_FDNAMES tell of, if LISTEN_PID is ``pid``.
 

@@ -317,8 +317,8 @@ def _owner_in(answer: bytes, theirs: _End, ours: _End) -> int | None:
         return None  # an error; ENOENT: no such socket
     family, state, _, _ = _ROW.unpack_from(answer, _HEADER.size)
     their_port, our_port, their_address, our_address = _ADDRESSES.unpack_from(answer, _ADDRESSES_AT)
-    found = _End(_address(family, their_address), their_port), _End(_address(family, our_address), our_port)
-    if found != (theirs, ours):
+    found = _address(family, their_address), their_port, _address(family, our_address), our_port
+    if found != (theirs.address, theirs.port, ours.address, ours.port):
         return None  # where there is no such connection the kernel tells of a socket that listens on the port
     uid: int
     *_, uid, inode = _OWNER.unpack_from(answer, _OWNER_AT)

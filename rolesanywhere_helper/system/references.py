@@ -20,7 +20,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from rolesanywhere_helper.domain.identity_reference import scheme_of, shown_reference
-from rolesanywhere_helper.errors import DeadlineExceededError, UnsafeFileError, UsageError
+from rolesanywhere_helper.errors import SilentSourceError, UnsafeFileError, UsageError
 from rolesanywhere_helper.frozen import dataclass, field
 from rolesanywhere_helper.system.inputs import (
     MEBIBYTE,
@@ -71,7 +71,7 @@ class References:
             UnsafeFileError: a file is no plain one or too big; a command could be changed by others, fails, or prints
                 too much.
             UsageError: the reference has no meaning, or the variable, credential or descriptor is not there.
-            DeadlineExceededError: a command or descriptor gave no end in time.
+            SilentSourceError: a command or descriptor gave no end in time.
             OSError: a file cannot be read; :func:`rolesanywhere_helper.system.inputs.explain` puts it into words.
 
         """
@@ -144,7 +144,10 @@ class References:
                 f"descriptor {number} cannot be read: {error.strerror}", f"open it for this program: {number}<FILE"
             ) from error
         if found is None:
-            raise DeadlineExceededError(f"descriptor {number} gave no end within {self._command_seconds:g} s")
+            raise SilentSourceError(
+                f"descriptor {number} gave no end within {self._command_seconds:g} s",
+                f"whoever writes into it must close it: {number}<FILE, or {number}< <(COMMAND)",
+            )
         if len(found) > MEBIBYTE:
             raise UnsafeFileError(f"descriptor {number} gives more than {MEBIBYTE} bytes", "give the key itself")
         return Content(f"fd:{number}", found)
@@ -191,7 +194,7 @@ class References:
             child.stdout.close()
             _end(child)
         if found is None:
-            raise DeadlineExceededError(f"{shown} did not end within {self._command_seconds:g} s, and was ended")
+            raise SilentSourceError(f"{shown} did not end within {self._command_seconds:g} s, and was ended")
         if len(found) > MEBIBYTE:
             raise UnsafeFileError(f"{shown} prints more than {MEBIBYTE} bytes, and was ended", "try it in a shell")
         if child.returncode:

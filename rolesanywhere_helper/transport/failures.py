@@ -20,6 +20,7 @@ from rolesanywhere_helper.errors import (
     HelperError,
     NetworkError,
     TlsError,
+    TruncatedAnswerError,
     UnresolvedHostError,
 )
 
@@ -143,7 +144,7 @@ def _broken(family: list[BaseException], peer: str) -> HelperError:
     if _first(family, ConnectionError) is not None:
         return ConnectionFailedError(f"{peer} closed the connection without an answer")
     if _first(family, http.client.IncompleteRead) or _first(family, urllib3.exceptions.IncompleteRead):
-        return ConnectionFailedError(f"{peer} closed the connection in the middle of its answer")
+        return TruncatedAnswerError(f"{peer} closed the connection in the middle of its answer")
     system = next(
         (member for member in family if isinstance(member, OSError) and member.errno and member.strerror), None
     )

@@ -97,7 +97,7 @@ def secrets_to_hold(
 
     Raises:
         UsageError: a variable or descriptor is not there, or nobody can be asked.
-        UnsafeFileError, DeadlineExceededError: as :meth:`References.read` raises them.
+        UnsafeFileError, SilentSourceError: as :meth:`References.read` raises them.
 
     """
     held: dict[HeldAs, str] = {}

@@ -317,10 +317,10 @@ class Outlets:
         return _Plan(name, key, lambda: (bind_tcp(listener.host, listener.port),), route, rules)
 
     def _unix_plan(
-        self, name: str, path: str, route: Route | LoadCredentialRoute, mode: int = OPEN_TO_EVERYBODY
+        self, name: str, path: str | None, route: Route | LoadCredentialRoute, mode: int = OPEN_TO_EVERYBODY
     ) -> _Plan:
-        passed = self._passed.by_name.get(name)
-        if passed is not None:
+        passed = self._passed.by_name.get(name, ())
+        if path is None or passed:  # without a path there is what systemd passed
             return _Plan(name, _passed_key(name), lambda: passed, route, EdgeRules())
         return _Plan(name, path, lambda: (bind_unix(path, mode),), route, EdgeRules())
 
@@ -348,8 +348,14 @@ class Outlets:
             _log.warning("no user can be told on TCP, so only sessions open to all are served there: %s", why)
 
     def _tell_of_what_is_unused(self, plans: Sequence[_Plan]) -> None:
-        for name in self._passed.by_name.keys() - {plan.outlet for plan in plans}:
-            _log.error("systemd passed a socket %s, but the configuration has nothing to serve on it", name)
+        for name in sorted(self._passed.by_name.keys() - {plan.outlet for plan in plans}):
+            _log.error(
+                "systemd passed a socket %s, but the configuration has nothing to serve on it (%s)",
+                name,
+                f"write a table [serve.imds.{name.removeprefix('imds-')}] with session = …"
+                if name.startswith("imds-")
+                else "its tables are for sessions that are not served: leave --session out",
+            )
 
     def _describe(self, settings: ServeSettings, plans: Sequence[_Plan]) -> dict[str, object]:
         described: dict[str, object] = {}

@@ -337,7 +337,8 @@ def test_credentials_of_another_role_are_refused(run_helper: RunHelper, emulated
 def test_half_an_answer_is_none(run_helper: RunHelper, emulated: Emulated) -> None:
     emulated.emulator.set_fault(truncate=True)
     done = run_helper("credential-process", *emulated.flags())
-    assert_refused(done, errors.ConnectionFailedError, "127.0.0.1")
+    assert_refused(done, errors.TruncatedAnswerError, "127.0.0.1")
+    assert done.exit_code == 1, "something was reached"
 
 
 @pytest.mark.parametrize("minutes", [-30, 30])
@@ -367,6 +368,7 @@ def test_a_redirect_is_not_followed(run_helper: RunHelper, emulated: Emulated, s
     emulated.emulator.set_fault(status=status, headers={"Location": f"{place}/sessions"})
     done = run_helper("credential-process", *emulated.flags())
     assert_refused(done, errors.RedirectRefusedError, "redirect")
+    assert done.exit_code == 1, "something was reached"
     assert len(emulated.create_session_calls()) == 1
 
 
@@ -394,9 +396,9 @@ def test_a_name_without_an_address_is_a_network_failure(run_helper: RunHelper, e
     assert_refused(done, errors.UnresolvedHostError, "rolesanywhere.invalid")
 
 
-def test_a_server_without_tls_is_a_network_failure(run_helper: RunHelper, emulated: Emulated) -> None:
+def test_a_server_without_tls_is_a_failure_of_what_was_reached(run_helper: RunHelper, emulated: Emulated) -> None:
     done = run_helper("credential-process", *emulated.flags(endpoint=emulated.endpoint.replace("http:", "https:")))
-    assert (done.exit_code, done.stdout) == (3, b"")
+    assert (done.exit_code, done.stdout) == (1, b""), "something was reached"
     assert TWO_LINES.fullmatch(done.err)
 
 

@@ -40,10 +40,13 @@ TTL_HEADER = "X-aws-ec2-metadata-token-ttl-seconds"
 _LISTENING = re.compile(r" rolesanywhere_helper\.wiring\.outlets: listening: (\{.*\})$", re.MULTILINE)
 _LENGTH = re.compile(rb"\r\ncontent-length: (\d+)", re.IGNORECASE)
 _TURN_SECONDS = 0.01
-# Becomes the program it is told to, with a socket as its descriptor 3 and its pid in LISTEN_PID (sd_listen_fds(3)).
+# Becomes the program it is told to, with sockets ("7,9", their names "agent:metrics") as its descriptors from 3 on and
+# its pid in LISTEN_PID (sd_listen_fds(3)).
 PASS_ON = (
-    "import os, sys; os.dup2(int(sys.argv[1]), 3); "
-    "os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS='1', LISTEN_FDNAMES=sys.argv[2]); "
+    "import fcntl, os, sys; "
+    "own = [fcntl.fcntl(int(each), fcntl.F_DUPFD_CLOEXEC, 99) for each in sys.argv[1].split(',')]; "
+    "[os.dup2(each, at) for at, each in enumerate(own, 3)]; "
+    "os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS=str(len(own)), LISTEN_FDNAMES=sys.argv[2]); "
     "os.execv(sys.argv[3], sys.argv[3:])"
 )
 

@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from email.utils import formatdate
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -406,6 +406,29 @@ def test_sockets_that_were_passed_are_used_and_not_opened(daemon: Daemon) -> Non
             waiting.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
             daemon.start(prefix=prefix, pass_fds=(passed.fileno(),))
             assert waiting.recv(1000).startswith(b"HTTP/1.1 404 ")
+
+
+@pytest.mark.promise(79)
+def test_passed_sockets_are_enough_without_a_table(daemon: Daemon) -> None:
+    """The configuration has one session and names no endpoint; nothing else is listened on."""
+    agent = str(daemon.folder / "passed.sock")
+    with ExitStack() as stack:
+        imds, container, metrics = (stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(3))
+        unix = stack.enter_context(socket.create_server(agent, family=socket.AF_UNIX))
+        numbers = [each.fileno() for each in (imds, container, unix, metrics)]
+        daemon.configure(outlets=OUTLETS.partition("[serve]")[0])
+        names = "imds-main:container:agent:metrics"
+        prefix = (sys.executable, "-c", PASS_ON, ",".join(map(str, numbers)), names)
+        daemon.start(prefix=prefix, pass_fds=numbers)
+        for _ in range(2):
+            assert "nothing to serve on it" not in daemon.log
+            assert daemon.urls["imdsEndpoints"] == {"main": [f"http://127.0.0.1:{imds.getsockname()[1]}"]}
+            assert daemon.credentials().status == 200
+            assert daemon.container("default").status == 200
+            assert daemon.agent == agent
+            assert daemon.from_agent().status == 200
+            assert "rolesanywhere_helper_" in daemon.metrics()
+            daemon.reload()
 
 
 @pytest.mark.promise(16, 79)

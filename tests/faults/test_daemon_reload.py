@@ -146,7 +146,7 @@ def waits_in_the_queue(path: str) -> bool:
 
 
 @pytest.mark.promise(74, 79)
-def test_a_passed_socket_can_be_dropped_and_taken_up_again(daemon: Daemon, passed: socket.socket) -> None:
+def test_a_passed_socket_is_served_with_and_without_its_table(daemon: Daemon, passed: socket.socket) -> None:
     path = str(passed.getsockname())
     daemon.configure(outlets=ACTIVATED)
     there = passed.fileno()
@@ -155,21 +155,38 @@ def test_a_passed_socket_can_be_dropped_and_taken_up_again(daemon: Daemon, passe
     assert daemon.from_agent().status == 200
     assert not (daemon.folder / "run" / "elsewhere.sock").exists()
 
-    for _ in range(2):
-        daemon.configure(outlets=WITHOUT_AGENT)
-        daemon.reload()
-        assert "systemd passed a socket agent, but the configuration has nothing to serve on it" in daemon.log
-        assert "agent" not in daemon.urls
-        until(lambda: waits_in_the_queue(path), what="it is still answered")  # as while nobody is started
-        assert daemon.credentials().status == 200
-
-        daemon.configure(outlets=ACTIVATED)
+    for outlets in (WITHOUT_AGENT, ACTIVATED):
+        daemon.configure(outlets=outlets)
         daemon.reload()
         assert daemon.agent == path
         assert daemon.from_agent().status == 200
     assert stat.S_ISSOCK(os.lstat(path).st_mode), "it is systemd's: it is never removed"
     daemon.stop()
     assert stat.S_ISSOCK(os.lstat(path).st_mode)
+
+
+@pytest.mark.promise(74, 79)
+def test_a_passed_socket_can_be_dropped_and_taken_up_again(daemon: Daemon) -> None:
+    """With a second session nobody knows which one a socket is for that has no table."""
+    second = '[serve.imds.second]\nsession = "default"\n'
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        there = listening.fileno()
+        daemon.configure(more=daemon.session("other") + second)
+        daemon.start(prefix=(sys.executable, "-c", PASS_ON, str(there), "imds-second"), pass_fds=(there,))
+        assert daemon.urls["imdsEndpoints"]["second"] == [url]
+
+        for _ in range(2):
+            daemon.configure(more=daemon.session("other"))
+            daemon.reload()
+            assert "systemd passed a socket imds-second, but the configuration has nothing to serve on it" in daemon.log
+            assert "second" not in daemon.urls["imdsEndpoints"]
+            until(lambda: waits_in_the_queue(url), what="it is still answered")  # as while nobody is started
+            assert daemon.credentials().status == 200
+
+            daemon.configure(more=daemon.session("other") + second)
+            daemon.reload()
+            assert imds_get(url, ROLES + ROLE).status == 200
 
 
 # Token files

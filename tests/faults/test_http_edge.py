@@ -727,6 +727,31 @@ def test_one_user_leaves_room_for_others() -> None:
         assert edge.exchange(request).status == 200
 
 
+@pytest.mark.promise(29, 77)
+def test_3000_idle_connections_of_a_user_are_in_nobodys_way() -> None:
+    """With 4,096 descriptors, as many services have them."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.ExitStack() as stack:
+        stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 8192), hard))
+        rules = EdgeRules(limits=EdgeLimits(head=60))
+        edge = stack.enter_context(RunningEdge(rules, capacity=Capacity(4096 - 128)))
+        request = edge.get()
+
+        def hold(count: int) -> None:
+            for at in range(count):
+                stack.enter_context(edge.client())
+                if at % 500 == 0:  # it has been taken: what waits for that is bounded
+                    edge.exchange(request)
+
+        hold(3000)
+        assert edge.exchange(request).status == 200
+        hold(720)
+        assert edge.exchange(request).status == 503, "the negative control: there is a bound"
+        edge.peer = Peer("imds", 0)
+        assert edge.exchange(request).status == 200
+
+
 @pytest.mark.promise(77)
 def test_who_is_turned_away_takes_no_room() -> None:
     limits = EdgeLimits(linger=5)

@@ -224,7 +224,7 @@ def test_a_service_that_hangs_costs_only_the_child(daemon: Daemon) -> None:
     [
         ({"body": "<html>"}, "bad-answer"),
         ({"body": '{"credentialSet": []}'}, "bad-answer"),
-        ({"truncate": True}, "connection-failed"),
+        ({"truncate": True}, "truncated-answer"),
         ({"expiresInSeconds": -5}, "bad-expiration"),
         ({"expiresInSeconds": 90_000}, "bad-expiration"),
         ({"status": 503}, "service-unavailable"),

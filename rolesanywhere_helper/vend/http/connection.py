@@ -54,6 +54,7 @@ class Connection:
         "_answer",
         "_backlog",
         "_checked",
+        "_descriptor",
         "_edge",
         "_has_answered",
         "_head",
@@ -72,6 +73,9 @@ class Connection:
     def __init__(self, edge: Edge, sock: socket.socket, peer: Peer, host_rule: HostRule) -> None:
         self._edge = edge
         self._sock = sock
+        # What the loop is given: asked for a socket that it does not know yet, Python 3.11's spells it out for an error
+        # that nobody reads, which takes longer than all the rest of adding it.
+        self._descriptor = sock.fileno()
         self._peer = peer
         self._host_rule = host_rule
         self._received = b""
@@ -87,7 +91,7 @@ class Connection:
         self.phase = Phase.READING
         self.was_active = False
         self.deadline = edge.time() + edge.limits.head
-        edge.loop.add_reader(sock, self.readable)
+        edge.loop.add_reader(self._descriptor, self.readable)
 
     @property
     def is_between_requests(self) -> bool:
@@ -133,8 +137,8 @@ class Connection:
             return
         self.phase = Phase.CLOSED
         self._known = None
-        self._edge.loop.remove_reader(self._sock)
-        self._edge.loop.remove_writer(self._sock)
+        self._edge.loop.remove_reader(self._descriptor)
+        self._edge.loop.remove_writer(self._descriptor)
         self._sock.close()
         self._edge.forget(self)
 
@@ -249,15 +253,15 @@ class Connection:
             self.phase, self.was_active = Phase.WRITING, False
             if not is_rest:
                 self.deadline = self._edge.time() + self._edge.limits.head
-            self._edge.loop.remove_reader(self._sock)
-            self._edge.loop.add_writer(self._sock, self._writable)
+            self._edge.loop.remove_reader(self._descriptor)
+            self._edge.loop.add_writer(self._descriptor, self._writable)
         elif is_last:
             self._say_goodbye()
 
     def _writable(self) -> None:
         backlog, self._backlog = self._backlog, b""
-        self._edge.loop.remove_writer(self._sock)
-        self._edge.loop.add_reader(self._sock, self.readable)
+        self._edge.loop.remove_writer(self._descriptor)
+        self._edge.loop.add_reader(self._descriptor, self.readable)
         self.phase, self.was_active = Phase.READING, not self._is_owed
         self._send(backlog, is_last=self._is_last, is_rest=True)
 

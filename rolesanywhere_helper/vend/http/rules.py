@@ -8,8 +8,11 @@ from rolesanywhere_helper.frozen import dataclass, field
 from rolesanywhere_helper.protocol.http_rules import plain_address
 
 MOST_CONNECTIONS = 4096
-# One holder may have so many times what is left.
+# Of what is reserved one holder may have so many times what is left.
 _SHARE = 3
+_RESERVED_PART, _RESERVED, _RESERVED_OF_FEW = 16, 64, 4
+# Not worth taking apart for each connection.
+_USUAL_LOOPBACK = frozenset({"127.0.0.1", "::1"})
 # Who holds a connection: a uid; where no kernel tells, the peer's address.
 Holder = int | str
 
@@ -57,6 +60,8 @@ class Admission:
 
     def admits(self, remote: str) -> bool:
         """Decide on the peer's address."""
+        if self.is_loopback and remote in _USUAL_LOOPBACK:
+            return True
         address = ipaddress.ip_address(plain_address(remote))
         if self.is_loopback:
             return address.is_loopback
@@ -77,12 +82,14 @@ def admission(local: str, allow_from: tuple[str, ...]) -> Admission:
 class Capacity:
     """How many connections may be open at once, for all listeners of a process together.
 
-    No holder (a user, or a machine) may have more than three times what is left for everybody: alone it gets three
-    quarters, and beside others less, so that there is always room for one more. Who is turned away is counted apart.
+    The last of them, a sixteenth or 64 (of a small number a quarter), are reserved: of these no holder (a user, or a
+    machine) may take any who has more than three times what is left. So one that is alone gets nearly all, and beside
+    it there is always room for another, and one more. Who is turned away is counted apart.
     """
 
     def __init__(self, most: int = MOST_CONNECTIONS) -> None:
         self.most = most
+        self._reserved = max(most // _RESERVED_PART, min(_RESERVED, most // _RESERVED_OF_FEW))
         self.open = 0
         self.turned_away = 0
         self._held = dict[Holder, int]()
@@ -94,7 +101,8 @@ class Capacity:
 
     def has_room_for(self, holder: Holder) -> bool:
         """Decide on one more connection."""
-        return self._held.get(holder, 0) < _SHARE * (self.most - self.open)
+        left = self.most - self.open
+        return left > self._reserved or self._held.get(holder, 0) < _SHARE * left
 
     def take(self, holder: Holder) -> None:
         """Count a connection that was opened."""
