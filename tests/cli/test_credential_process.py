@@ -302,7 +302,7 @@ def test_a_configuration_that_others_can_write_is_refused(
     config.chmod(0o644)
     accepted = run_helper("credential-process", "--config", config)
 
-    assert (refused.exit_code, refused.stdout) == (1, b"")
+    assert (refused.exit_code, refused.stdout) == (2, b"")
     assert "configuration file" in refused.err
     assert "chmod" in refused.err
     assert accepted.exit_code == 0
