@@ -15,6 +15,7 @@ import stat
 from contextlib import suppress
 from typing import TYPE_CHECKING, Self
 
+from rolesanywhere_helper import fastpath
 from rolesanywhere_helper.errors import UnwritableFileError
 from rolesanywhere_helper.frozen import dataclass
 from rolesanywhere_helper.system.turns import try_lock
@@ -51,7 +52,7 @@ class _Made:
     def remove(self) -> None:
         """Remove it with all in it that this user may remove; a link goes, and what it leads to stays."""
         with suppress(OSError):
-            _empty(self.descriptor, os.fstat(self.descriptor).st_dev, _DEEPEST)
+            _empty(self.descriptor, _mount_of(self.descriptor), _DEEPEST)
             os.rmdir(self.name, dir_fd=self.place)
 
 
@@ -171,6 +172,8 @@ def _is_there(made: _Made) -> bool:
 def _sweep(path: str) -> None:
     place = os.open(path, _DIRECTORY & ~os.O_NOFOLLOW)
     try:
+        if _can_others_rename(os.fstat(place)):
+            return
         named = [each for each in os.listdir(place) if _NAME.fullmatch(each)]  # noqa: PTH208 - a path could lead elsewhere
         for name in named[:_MOST_LOOKED_AT]:
             with suppress(OSError):
@@ -179,8 +182,15 @@ def _sweep(path: str) -> None:
         os.close(place)
 
 
+def _can_others_rename(place: os.stat_result) -> bool:
+    """Tell whether others could give a directory of ours the name of one that is to be swept."""
+    is_anothers = place.st_uid not in {0, os.geteuid()}
+    return is_anothers or fastpath.can_others_write(place.st_mode, place.st_uid, place.st_gid)
+
+
 def _is_ours(found: os.stat_result) -> bool:
-    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and stat.S_IMODE(found.st_mode) == _MODE
+    """Tell whether it is as we make one; in a set-group-ID place it is born with that bit."""
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and found.st_mode & 0o777 == _MODE
 
 
 def _remove_if_dead(place: int, name: str) -> None:
@@ -194,23 +204,35 @@ def _remove_if_dead(place: int, name: str) -> None:
         os.close(descriptor)
 
 
-def _empty(directory: int, device: int, deepest: int) -> None:
-    """Remove what is in an open directory, each on its own; what is mounted there is not entered."""
+def _mount_of(descriptor: int) -> bytes | None:
+    """Return the number of the mount that an open directory is in (proc_pid_fdinfo(5)), or None where none is told.
+
+    The device is not enough: a bind mount of the same file system has the same one.
+    """
+    try:
+        with open(f"/proc/self/fdinfo/{descriptor}", "rb") as file:  # noqa: PTH123 - pathlib is not needed here
+            return next((line.split()[1] for line in file if line.startswith(b"mnt_id:")), None)
+    except OSError:
+        return None
+
+
+def _empty(directory: int, mount: bytes | None, deepest: int) -> None:
+    """Remove what is in an open directory, each on its own; what is, or could be, mounted there is not entered."""
     for name in os.listdir(directory):
         with suppress(OSError):
-            _remove(name, directory, device, deepest)
+            _remove(name, directory, mount, deepest)
 
 
-def _remove(name: str, directory: int, device: int, deepest: int) -> None:
+def _remove(name: str, directory: int, mount: bytes | None, deepest: int) -> None:
     with suppress(IsADirectoryError, PermissionError):  # PermissionError: what POSIX has unlink(2) say of a directory
         os.unlink(name, dir_fd=directory)
         return
     inner = os.open(name, _DIRECTORY, dir_fd=directory)
     try:
-        if deepest and os.fstat(inner).st_dev == device:
+        if deepest and mount is not None and _mount_of(inner) == mount:
             with suppress(OSError):  # some programs take writing away from their caches
                 os.fchmod(inner, _MODE)
-            _empty(inner, device, deepest - 1)
+            _empty(inner, mount, deepest - 1)
     finally:
         os.close(inner)
     os.rmdir(name, dir_fd=directory)

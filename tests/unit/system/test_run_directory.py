@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
+import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -88,6 +90,39 @@ def test_what_a_dead_run_left_is_swept_and_a_living_ones_stays(tmp_path: Path) -
 
     with RunDirectory({"TMPDIR": str(tmp_path)}) as living, RunDirectory({"TMPDIR": str(tmp_path)}) as other:
         assert {entry.name for entry in tmp_path.iterdir()} == {Path(living.path).name, Path(other.path).name}
+
+
+@pytest.mark.usefixtures("as_root")
+def test_what_is_mounted_there_is_not_entered(tmp_path: Path) -> None:
+    """Not even if it is of the same file system."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/precious").touch()
+    script = (
+        "import os, subprocess, sys\n"
+        "from rolesanywhere_helper.system.run_directory import RunDirectory\n"
+        "with RunDirectory({'TMPDIR': sys.argv[1]}) as directory:\n"
+        "    os.mkdir(f'{directory.path}/m'), os.mkdir(f'{directory.path}/plain')\n"
+        "    directory.write('token', b'text')\n"
+        "    subprocess.run(['mount', '--bind', f'{sys.argv[1]}/data', f'{directory.path}/m'], check=True)\n"
+        "print(sorted(os.listdir(directory.path)))\n"
+    )
+    command = ["unshare", "--mount", sys.executable, "-c", script, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+
+    assert (tmp_path / "data/precious").exists()
+    assert done.stdout == "['m']\n", "the negative control: what is not mounted goes"
+
+
+@pytest.mark.parametrize("mode", [0o700, 0o2700])
+def test_a_setgid_place_is_swept_and_one_where_others_can_rename_is_not(tmp_path: Path, mode: int) -> None:
+    (tmp_path / DEAD).mkdir()
+    (tmp_path / DEAD).chmod(mode)
+    tmp_path.chmod(0o2777)
+    with RunDirectory({"TMPDIR": str(tmp_path)}) as directory:
+        assert (tmp_path / DEAD).exists()
+    tmp_path.chmod(0o3777)
+    with RunDirectory({"TMPDIR": str(tmp_path)}) as directory:
+        assert [entry.name for entry in tmp_path.iterdir()] == [Path(directory.path).name]
 
 
 def test_what_could_be_somebody_elses_is_not_swept(tmp_path: Path) -> None:
