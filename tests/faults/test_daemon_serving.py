@@ -151,17 +151,18 @@ def test_100_000_tokens_cost_no_memory_and_spoil_no_other(daemon: Daemon) -> Non
     put = f"PUT /latest/api/token HTTP/1.1\r\nHost: localhost\r\n{TTL_HEADER}: 21600\r\n\r\n".encode()
     pipelined = 50
     parts = urlsplit(daemon.imds)
-    with socket.create_connection((str(parts.hostname), int(parts.port or 0))) as connection:
-        stream = connection.makefile("rb")
+    address = (str(parts.hostname), int(parts.port or 0))
+    with socket.create_connection(address) as connection, connection.makefile("rb") as stream:
         length = _ask(connection, stream, put, 1)
-        for _ in range(100):
+        # The first ten thousand answers bring what any busy process has (pools, a full collection of garbage).
+        for _ in range(20_000 // pipelined):
             _ask(connection, stream, put, pipelined, length)
         before = daemon.rss()
-        for _ in range(100_000 // pipelined - 100):
+        for _ in range(100_000 // pipelined):
             _ask(connection, stream, put, pipelined, length)
         after = daemon.rss()
     print(f"resident before: {before} KiB, after: {after} KiB")
-    assert after - before < 1024
+    assert after - before < 256
     assert daemon.credentials(first).status == 200
     assert daemon.credentials(first[:-1] + ("A" if first[-1] != "A" else "B")).status == 401
     answered = [line for line in daemon.metrics().splitlines() if 'outlet="imds",status="200"' in line]
@@ -225,7 +226,7 @@ def test_with_the_service_hung_everybody_is_answered_at_once(daemon: Daemon) -> 
         assert len(documents(answers)) == CROWD
     p99 = [p99_of(answers) for answers in crowds]
     print(f"{CROWD} at once: p99 {', '.join(f'{seconds * 1000:.0f} ms' for seconds in p99)}")
-    # The clients share two cores with the daemon, and are slowed down too by whatever else this machine does.
+    # The clients share two cores with the daemon: it is slowed down by them, and by whatever else this machine does.
     assert min(p99) < 0.250
     assert max(one_by_one) < 0.050
     [served] = sets([answer for answers in crowds for answer in answers]).values()
