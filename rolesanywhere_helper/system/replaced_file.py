@@ -7,16 +7,19 @@ only with the old mode: under ``0600`` they would name users who may not read th
 Who runs this may be root, who rewrites a user's file: then everything on the way must be nobody's but root's and that
 one user's, the file becomes that user's, and so do directories that are made. Directories and links are walked one by
 one and held open, so that nobody who swaps one of them in the middle gains anything. Given away is only what was made
-here and now: whatever already has a name in a user's directory, he may have put there.
+here and now: whatever already has a name in a user's directory, he may have put there. And only a directory of the
+user's gets something new that is his: his links may lead to where others trust every file, such as ``/etc/profile.d``.
 
 Other programs know no lock of ours. One that is writing the file where it stands is waited for
 (:mod:`rolesanywhere_helper.system.other_writers`). One that turns out to have begun just before the rename, and so
 writes the file that has been replaced, gets its file back in place, and is waited for then. File systems without hard
-links cannot do the latter.
+links cannot do the latter. Nothing helps one that puts another file in place between our last look and our rename, two
+system calls in a row: that file is lost.
 
 ============================  =================================================================================
-``.NAME.lock``                beside the file; whoever has it (``flock``) rewrites. It stays: who removed it could
-                              remove one that somebody else has just locked
+``.NAME.lock``                beside the file; whoever has it (``flock``) rewrites. It stays, but for one of root's
+                              beside a user's file, which would keep the user out: root removes that while it has
+                              it. So whoever gets a lock looks whether it still has its name
 ``.NAME.new-PID-RANDOM``      the new content on its way, or the old one until it is clear that nobody was writing
                               it; one that was left by a process that was killed is swept away by the next one that
                               has the lock
@@ -27,6 +30,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
@@ -67,13 +71,15 @@ class _ChangedMeanwhileError(Exception):
 class _Place:
     """Where the file really is: the open directory, the name in it, and whose it is or will be.
 
-    ``gid`` None leaves the group to the system.
+    ``gid`` None leaves the group to the system. ``takes_new`` tells whether something new may be made there that is
+    that user's; else there is a user's file in root's directory, and all that may be done is to replace it.
     """
 
     directory: int
     name: str
     uid: int
     gid: int | None
+    takes_new: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +99,14 @@ class _New:
     version: tuple[int, ...]
 
 
-def rewrite(path: str, edit: Callable[[bytes | None], bytes], clock: Clock, *, mode: int | None = None) -> bool:
+def rewrite(
+    path: str, edit: Callable[[bytes | None], bytes], clock: Clock, *, mode: int | None = None, own: bool = False
+) -> bool:
     """Replace a file's content by what ``edit`` makes of it (None: there is no file yet); tell whether it changed.
 
     ``path`` is absolute. ``mode`` are the permissions of the new file; None keeps the old ones, or 0600 for a new file.
-    A file that would stay as it is is not touched, a mode that is wider than asked for is always narrowed.
+    A file that would stay as it is is not touched, a mode that is wider than asked for is always narrowed. ``own``: in
+    a directory of the caller's the file is the caller's too, although that directory lies in another user's home.
 
     Raises:
         UnsafeFileError: others could replace or redirect the file, or it is no plain file.
@@ -107,7 +116,7 @@ def rewrite(path: str, edit: Callable[[bytes | None], bytes], clock: Clock, *, m
 
     """
     try:
-        place = _Walk(path).to_file()
+        place = _Walk(path, own=own).to_file()
         try:
             with _locked(place, path, clock):
                 _sweep(place)
@@ -135,12 +144,15 @@ def read_if_there(path: str) -> bytes | None:
 class _Walk:
     """The way to one file, walked as the kernel does, with everything on it judged while it is held open."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, own: bool) -> None:
         self._path = path
+        self._own = own
         self._runner = os.geteuid()
         # The one user besides root whom things on the way belong to; root learns it there.
         self._user = self._runner or None
         self._links = 0
+        # Whether a link led here that he made or may have moved: then not even a hint has root give him anything.
+        self._is_led = False
 
     def to_file(self) -> _Place:
         """Open the file's directory; directories that are missing are made.
@@ -165,7 +177,8 @@ class _Walk:
                     here, shown = self._enter(name, here, shown, entry)
                 else:
                     uid, gid = self._owner(name, here, shown, entry)
-                    return _Place(os.open(".", _DIRECTORY, dir_fd=here), name, uid, gid)
+                    takes_new = uid == self._runner or uid == os.fstat(here).st_uid
+                    return _Place(os.open(".", _DIRECTORY, dir_fd=here), name, uid, gid, takes_new)
         finally:
             os.close(here)
 
@@ -173,7 +186,9 @@ class _Walk:
         self._links += 1
         if self._links > _MOST_LINKS:
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
-        self._meet(entry, os.fstat(here), f"the symbolic link {shown}/{name}")
+        above = os.fstat(here)
+        self._meet(entry, above, f"the symbolic link {shown}/{name}")
+        self._is_led = self._is_led or self._user in {entry.st_uid, above.st_uid}
         target = os.readlink(name, dir_fd=here)
         pending += _parts(target)
         if not target.startswith("/"):
@@ -184,6 +199,7 @@ class _Walk:
 
     def _enter(self, name: str, here: int, shown: str, entry: os.stat_result | None) -> tuple[int, str]:
         if entry is None:
+            self._refuse_new(os.fstat(here), shown)
             self._make(name, here)
         inner = os.open(name, _WAY | os.O_NOFOLLOW, dir_fd=here)
         try:
@@ -205,7 +221,7 @@ class _Walk:
         above = os.fstat(here)
         with suppress(FileExistsError):
             os.mkdir(name, 0o700, dir_fd=here)
-            if self._runner == _ROOT and above.st_uid != _ROOT:
+            if self._runner == _ROOT and self._user is not None:
                 self._give_directory(name, here, above)
 
     def _give_directory(self, name: str, here: int, above: os.stat_result) -> None:
@@ -222,6 +238,23 @@ class _Walk:
             os.fchown(inner, above.st_uid, above.st_gid)
         finally:
             os.close(inner)
+
+    def _refuse_new(self, above: os.stat_result, shown: str) -> None:
+        """Refuse to make something for a user, who has a hand in the way here, in a directory that is not his."""
+        if self._runner != _ROOT or self._user is None or above.st_uid == self._user:
+            return
+        shown = shown or "/"
+        raise self._refusal(
+            f"the directory {shown} belongs to user {above.st_uid}, and what is to be made in it to user {self._user}",
+            self._give_hint(shown),
+        )
+
+    def _give_hint(self, shown: str) -> str:
+        if self._is_led:
+            return (
+                f"name a file in a directory of user {self._user}; namei -l {self._path} shows the link that leads away"
+            )
+        return f"chown {self._user} {shown}"
 
     def _meet(self, found: os.stat_result, above: os.stat_result, what: str) -> None:
         """Judge something by its owner: it must be root's, or belong to the one user that all else belongs to."""
@@ -244,7 +277,10 @@ class _Walk:
             raise self._refusal(
                 f"everybody can write the directory {shown or '/'}", "put it into a directory of its own"
             )
+        if self._own and not self._is_led and above.st_uid == self._runner and _is_file_of(entry, self._runner):
+            return self._runner, None if entry is None else entry.st_gid
         if entry is None:
+            self._refuse_new(above, shown)
             return (self._runner, None) if self._user in {None, self._runner} else (self._user or 0, above.st_gid)
         if not stat.S_ISREG(entry.st_mode):
             raise self._refusal("it is not a plain file", f"ls -l {self._path}")
@@ -252,12 +288,17 @@ class _Walk:
         if self._user is not None and entry.st_uid != self._user:
             raise self._refusal(
                 f"the file belongs to user {entry.st_uid}, but the way to it to user {self._user}",
-                f"chown {self._user} {shown}/{name}",
+                self._give_hint(f"{shown}/{name}"),
             )
         return entry.st_uid, entry.st_gid
 
     def _refusal(self, why: str, hint: str) -> UnsafeFileError:
         return UnsafeFileError(f"{self._path} is not written: {why}", hint)
+
+
+def _is_file_of(entry: os.stat_result | None, uid: int) -> bool:
+    """Tell whether there is nothing yet, or a plain file of a user's."""
+    return entry is None or (stat.S_ISREG(entry.st_mode) and entry.st_uid == uid)
 
 
 def _look(name: str, directory: int) -> os.stat_result | None:
@@ -278,24 +319,52 @@ def _parts(path: str) -> list[str]:
 @contextmanager
 def _locked(place: _Place, path: str, clock: Clock) -> Iterator[None]:
     name = f".{place.name}.lock"
-    shown = f"{os.path.dirname(path)}/{name}"  # noqa: PTH120 - text for a message
-    descriptor = _open_lock(place, name, path, shown)
+    descriptor = _take_lock(place, name, path, clock)
     try:
-        deadline = clock.monotonic() + LOCK_SECONDS
-        while not try_lock(descriptor):
-            if clock.monotonic() > deadline:
-                raise UnwritableFileError(
-                    f"{path} is not written: another process has had its lock for {LOCK_SECONDS:.0f} seconds",
-                    f"fuser -v {shown} shows which one",
-                )
-            clock.sleep(_LOOK_SECONDS)
         yield
     finally:
+        if _keeps_the_user_out(os.fstat(descriptor), place):
+            _remove(place, name)
         os.close(descriptor)
 
 
-def _open_lock(place: _Place, name: str, path: str, shown: str) -> int:
-    """Make the lock, or open one that can only be a lock. It is given away only where it was made by this very call."""
+def _take_lock(place: _Place, name: str, path: str, clock: Clock) -> int:
+    shown = f"{os.path.dirname(path)}/{name}"  # noqa: PTH120 - text for a message
+    deadline = clock.monotonic() + LOCK_SECONDS
+    while True:
+        descriptor = _open_lock(place, name, path, shown)
+        if descriptor is not None:
+            is_ours = False
+            try:
+                is_ours = try_lock(descriptor) and _has_name(descriptor, name, place)
+            finally:
+                if not is_ours:
+                    os.close(descriptor)
+            if is_ours:
+                return descriptor
+        if clock.monotonic() > deadline:
+            raise UnwritableFileError(
+                f"{path} is not written: another process has had its lock for {LOCK_SECONDS:.0f} seconds",
+                f"fuser -v {shown} shows which one",
+            )
+        clock.sleep(_LOOK_SECONDS)
+
+
+def _has_name(descriptor: int, name: str, place: _Place) -> bool:
+    now = _look(name, place.directory)
+    return now is not None and os.path.samestat(now, os.fstat(descriptor))
+
+
+def _keeps_the_user_out(lock: os.stat_result, place: _Place) -> bool:
+    """Tell whether a lock is root's beside a user's file: made so in root's directory, or left by a killed process."""
+    return os.geteuid() == _ROOT != place.uid and lock.st_uid == _ROOT and not lock.st_size
+
+
+def _open_lock(place: _Place, name: str, path: str, shown: str) -> int | None:
+    """Make the lock, or open one that can only be a lock. It is given away only where it was made by this very call.
+
+    None: it has been removed meanwhile.
+    """
     entry = _look(name, place.directory)
     if entry is None:
         with suppress(FileExistsError):
@@ -304,6 +373,8 @@ def _open_lock(place: _Place, name: str, path: str, shown: str) -> int:
     _judge_lock(entry, place, path, shown)
     try:
         descriptor = os.open(name, os.O_RDWR | _OPEN, dir_fd=place.directory)
+    except FileNotFoundError:
+        return None
     except PermissionError:
         owner = "nobody" if entry is None else f"user {entry.st_uid}"
         raise UnwritableFileError(
@@ -320,7 +391,8 @@ def _open_lock(place: _Place, name: str, path: str, shown: str) -> int:
 def _make_lock(place: _Place, name: str) -> int:
     descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | _OPEN, 0o600, dir_fd=place.directory)
     try:
-        _give(descriptor, place)
+        if place.takes_new:
+            _give(descriptor, place)
     except BaseException:
         os.close(descriptor)
         with suppress(OSError):
@@ -352,18 +424,15 @@ def _judge_lock(found: os.stat_result | None, place: _Place, path: str, shown: s
 
 
 def _sweep(place: _Place) -> None:
+    # Exactly: the lock of a file called NAME.new-2 begins in the same way.
+    ours = re.compile(rf"\.{re.escape(place.name)}\.new-[0-9]+-[0-9a-f]{{8}}")
     for name in os.listdir(place.directory):  # noqa: PTH208 - a path could lead elsewhere by now
-        if name.startswith(_temporary_prefix(place)):
-            with suppress(OSError):
-                os.unlink(name, dir_fd=place.directory)
-
-
-def _temporary_prefix(place: _Place) -> str:
-    return f".{place.name}.new-"
+        if ours.fullmatch(name):
+            _remove(place, name)
 
 
 def _temporary_name(place: _Place) -> str:
-    return f"{_temporary_prefix(place)}{os.getpid()}-{os.urandom(4).hex()}"
+    return f".{place.name}.new-{os.getpid()}-{os.urandom(4).hex()}"
 
 
 # The file itself
@@ -387,6 +456,7 @@ class _File:
     def _rewrite_once(self, edit: Callable[[bytes | None], bytes], mode: int | None) -> bool:
         descriptor = _open_old(self._place)
         if descriptor is None:
+            self._refuse_new()
             self._create(edit(None), 0o600 if mode is None else mode)
             return True
         try:
@@ -399,7 +469,7 @@ class _File:
                 raise _ChangedMeanwhileError
             old = _Old(descriptor, found, others)
             content = edit(before)
-            wanted = stat.S_IMODE(found.st_mode) if mode is None else mode
+            wanted = found.st_mode & 0o777 if mode is None else mode
             if found.st_mode & 0o777 & ~wanted:
                 os.fchmod(descriptor, wanted)
             if content == before:
@@ -408,6 +478,14 @@ class _File:
         finally:
             os.close(descriptor)
         return True
+
+    def _refuse_new(self) -> None:
+        if not self._place.takes_new:
+            uid = self._place.uid
+            raise UnsafeFileError(
+                f"{self._path} is not written: the file of user {uid} has gone, and its directory is another user's",
+                f"namei -l {self._path}",
+            )
 
     def _create(self, content: bytes, mode: int) -> None:
         """Put a first file in place; one that somebody else has put there meanwhile stays."""
@@ -419,9 +497,10 @@ class _File:
 
     def _replace(self, old: _Old, content: bytes, mode: int) -> None:
         with _beside(self._place, content, mode, old) as new, self._kept(old) as kept:
-            self._refuse_changed(old)
             if not old.others.are_gone(old.found):
                 raise _ChangedMeanwhileError
+            # Last, since nothing can be found out about it afterwards: somebody has put another file in place.
+            self._refuse_changed(old)
             self._rename(new.name)
             os.fsync(self._place.directory)
             if not old.others.stay_away(old.found):
@@ -506,7 +585,10 @@ def _beside(place: _Place, content: bytes, mode: int, old: _Old | None) -> Itera
             file.write(content)
             file.flush()
             if old is not None:
-                _keep_attributes(old.descriptor, descriptor, keeps_acl=mode == stat.S_IMODE(old.found.st_mode))
+                is_same_group = os.fstat(descriptor).st_gid == old.found.st_gid
+                mode = mode if is_same_group else _without_group(mode)
+                keeps_acl = is_same_group and mode == old.found.st_mode & 0o777
+                _keep_attributes(old.descriptor, descriptor, keeps_acl=keeps_acl)
             os.fchmod(descriptor, mode)
             os.fsync(descriptor)
             new = _New(name, version(os.fstat(descriptor)))
@@ -521,13 +603,23 @@ def _remove(place: _Place, name: str) -> None:
 
 
 def _give(descriptor: int, place: _Place) -> None:
-    """Give an open file of ours to whom it is for. The group is a courtesy: under 0600 it has no rights."""
+    """Give an open file of ours to whom it is for, and to the group if we may."""
     found = os.fstat(descriptor)
     if found.st_uid != place.uid and os.geteuid() == _ROOT:
         os.fchown(descriptor, place.uid, -1)
     if place.gid is not None and found.st_gid != place.gid:
-        with suppress(PermissionError):
+        with suppress(OSError):
             os.fchown(descriptor, -1, place.gid)
+
+
+def _without_group(mode: int) -> int:
+    """Return the mode for another group than it was meant for: nobody but the owner gains a right by that.
+
+    The new group gets no more than everybody had, and everybody, to whom the old group belongs now, no more than that
+    group had.
+    """
+    common = (mode >> 3) & mode & 0o007
+    return mode & 0o700 | common << 3 | common
 
 
 def _keep_attributes(old: int, new: int, *, keeps_acl: bool) -> None:

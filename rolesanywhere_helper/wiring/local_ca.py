@@ -221,7 +221,10 @@ class AuthorityDirectory:
         authority, now = self._open(), self._clock.now()
         with alone_in(self._path, self._clock):
             sweep_unfinished_keys(str(self._path / "leaves"))
-            rewrite(str(self.crl), lambda before: authority.revoke(serial, before, now), self._clock, mode=0o644)
+            # The list is whose the CA is, also where root keeps it in a user's home.
+            rewrite(
+                str(self.crl), lambda before: authority.revoke(serial, before, now), self._clock, mode=0o644, own=True
+            )
         return serial
 
     def _issued(

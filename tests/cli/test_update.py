@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +16,7 @@ import pytest
 from botocore.configloader import raw_config_parse
 
 from tests.fakes.daemon import notify_socket, until
+from tests.fakes.other_user import ALICE
 
 if TYPE_CHECKING:
     from tests.conftest import RunHelper
@@ -106,6 +109,25 @@ def test_a_file_that_nobody_can_read_is_refused_untouched(
     assert done.exit_code == 1
     assert f"error: {credentials} is no file that the AWS CLI reads: line 2" in done.err
     assert credentials.read_text() == "[default]\n[default]\n"
+
+
+@pytest.mark.usefixtures("as_root")
+def test_root_makes_nothing_for_a_user_where_his_link_leads(run_helper: RunHelper, emulated: Emulated) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        home, profiles = Path(folder) / "alice", Path(folder) / "profile.d"
+        profiles.mkdir(mode=0o755)
+        home.mkdir()
+        (home / "credentials").symlink_to(profiles / "evil.sh")
+        for path in (home, home / "credentials"):
+            os.chown(path, ALICE.uid, ALICE.gid, follow_symlinks=False)
+
+        led = run_helper("update", "--once", "--file", home / "credentials", *emulated.flags())
+        assert (led.exit_code, list(profiles.iterdir())) == (1, []), led.err
+        assert f"the directory {profiles} belongs to user 0" in led.err
+
+        named = run_helper("update", "--once", "--file", profiles / "evil.sh", *emulated.flags())
+        assert named.exit_code == 0, "the negative control: root's own words lead there"
+        assert {path.stat().st_uid for path in profiles.iterdir()} == {0}
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])

@@ -365,6 +365,211 @@ def test_a_file_of_root_in_a_users_directory_is_refused_with_the_command_that_me
     assert refusal.value.hint == f"chown {ALICE.uid} {file}"
 
 
+@pytest.fixture
+def roots_directory(alices_home: Path) -> Path:
+    """Return a directory of root's that everybody can look into, beside the user's home."""
+    place = alices_home.parent / "profile.d"
+    place.mkdir(mode=0o755)
+    return place
+
+
+def of_alice(path: Path) -> Path:
+    os.chown(path, ALICE.uid, ALICE.gid, follow_symlinks=False)
+    return path
+
+
+@pytest.mark.usefixtures("as_root")
+@pytest.mark.parametrize("missing", ["evil.sh", "new/evil.sh", "../new/evil.sh"])
+def test_a_users_link_makes_nothing_of_his_where_others_trust_every_file(
+    alices_home: Path, roots_directory: Path, missing: str
+) -> None:
+    link = alices_home / "credentials"
+    link.symlink_to(roots_directory / missing)
+    of_alice(link)
+
+    with pytest.raises(UnsafeFileError, match=f"what is to be made in it to user {ALICE.uid}") as refusal:
+        put(link)
+
+    assert "chown" not in refusal.value.hint
+    assert list(roots_directory.iterdir()) == []
+    assert sorted(roots_directory.parent.iterdir()) == [alices_home, roots_directory]
+    put(roots_directory / missing)
+    assert owner(roots_directory / missing) == (0, 0), "the negative control: root's own way to it makes root's file"
+
+
+@pytest.mark.usefixtures("as_root")
+def test_a_users_link_to_his_own_directory_elsewhere_is_followed(alices_home: Path, roots_directory: Path) -> None:
+    (roots_directory / "alices").mkdir(mode=0o700)
+    of_alice(roots_directory / "alices")
+    (alices_home / ".aws").symlink_to(roots_directory / "alices")
+    of_alice(alices_home / ".aws")
+
+    put(alices_home / ".aws" / "a" / "credentials")
+
+    assert owner(roots_directory / "alices" / "a" / "credentials") == (ALICE.uid, ALICE.gid)
+
+
+@pytest.mark.usefixtures("as_root")
+@pytest.mark.parametrize("missing", ["credentials", "new/credentials"])
+def test_a_directory_of_roots_in_a_home_is_refused_with_the_command_that_mends_it(
+    alices_home: Path, missing: str
+) -> None:
+    """It may be what a killed run left before it gave it away: its user could not use a file in it."""
+    aws = alices_home / ".aws"
+    aws.mkdir(mode=0o700)
+
+    with pytest.raises(UnsafeFileError) as refusal:
+        put(aws / missing)
+
+    assert list(aws.iterdir()) == []
+    assert refusal.value.hint == f"chown {ALICE.uid} {aws}"
+    subprocess.run(refusal.value.hint.split(), check=True)
+    put(aws / missing)
+    assert owner(aws / missing)[0] == ALICE.uid, "the negative control"
+
+
+@pytest.mark.usefixtures("as_root")
+@pytest.mark.parametrize("by_link", [True, False])
+def test_roots_own_file_in_its_own_directory_in_a_home_is_roots(
+    alices_home: Path, roots_directory: Path, *, by_link: bool
+) -> None:
+    """So is a CA that root keeps there, and its list. Where the user's link leads, it is not written."""
+    if by_link:
+        (alices_home / "ca").symlink_to(roots_directory)
+        of_alice(alices_home / "ca")
+        with pytest.raises(UnsafeFileError, match="belongs to user 0"):
+            rewrite(str(alices_home / "ca" / "crl.pem"), lambda _: b"one", CLOCK, own=True)
+        assert list(roots_directory.iterdir()) == []
+        return
+    (alices_home / "ca").mkdir(mode=0o700)
+    for content in (b"one", b"two"):
+        rewrite(str(alices_home / "ca" / "crl.pem"), lambda _, content=content: content, CLOCK, own=True)  # type: ignore[misc]
+        assert (alices_home / "ca" / "crl.pem").read_bytes() == content
+    assert {owner(path) for path in (alices_home / "ca").iterdir()} == {(0, 0)}
+    rewrite(str(alices_home / "of-alice"), lambda _: b"one", CLOCK, own=True)
+    assert owner(alices_home / "of-alice") == (ALICE.uid, ALICE.gid), "the negative control: this directory is hers"
+
+
+@pytest.mark.usefixtures("as_root")
+@pytest.mark.parametrize("whose", ["alice's", "root's, which she can move"])
+def test_no_hint_has_root_give_away_what_a_users_link_leads_to(
+    alices_home: Path, roots_directory: Path, whose: str
+) -> None:
+    (roots_directory / "shadow").write_bytes(b"precious")
+    (alices_home / "credentials").symlink_to(roots_directory / "shadow")
+    if whose == "alice's":
+        of_alice(alices_home / "credentials")
+
+    with pytest.raises(UnsafeFileError, match="the file belongs to user 0") as refusal:
+        put(alices_home / "credentials")
+
+    assert "chown" not in refusal.value.hint
+    assert f"namei -l {alices_home / 'credentials'}" in refusal.value.hint
+
+
+@pytest.mark.usefixtures("as_root")
+@pytest.mark.parametrize("by_link", [True, False])
+def test_a_users_file_in_a_directory_of_roots_stays_his_and_nothing_else_there_is(
+    alices_home: Path, roots_directory: Path, *, by_link: bool
+) -> None:
+    file = roots_directory / "credentials"
+    file.write_bytes(b"old")
+    of_alice(file)
+    (alices_home / "link").symlink_to(file)
+    of_alice(alices_home / "link")
+    found: list[tuple[int, int]] = []
+
+    def edit(_: bytes | None) -> bytes:
+        found.append(owner(roots_directory / ".credentials.lock"))
+        return b"new"
+
+    rewrite(str(alices_home / "link" if by_link else file), edit, CLOCK)
+
+    assert (file.read_bytes(), owner(file)) == (b"new", (ALICE.uid, ALICE.gid))
+    assert found == [(0, 0)], "the lock is root's"
+    assert list(roots_directory.iterdir()) == [file], "and nobody finds it later"
+
+
+@pytest.mark.usefixtures("as_root")
+def test_a_users_file_that_goes_meanwhile_is_not_made_anew_in_a_directory_of_roots(roots_directory: Path) -> None:
+    file = roots_directory / "credentials"
+    file.write_bytes(b"old")
+    of_alice(file)
+
+    def edit(_: bytes | None) -> bytes:
+        file.unlink(missing_ok=True)
+        return b"new"
+
+    with pytest.raises(UnsafeFileError, match="has gone"):
+        rewrite(str(file), edit, CLOCK)
+
+    assert list(roots_directory.iterdir()) == []
+    rewrite(str(file), edit, CLOCK)
+    assert owner(file) == (0, 0), "the negative control: where there was no file the new one is root's"
+
+
+@pytest.mark.usefixtures("as_root")
+def test_a_lock_that_a_killed_root_left_is_mended_by_its_next_run(alices_home: Path) -> None:
+    file = alices_home / "credentials"
+    (alices_home / ".credentials.lock").touch(mode=0o600)
+    with running_as(ALICE, "attempt(arguments[0], 'new')", file, imports=_REWRITE) as child:
+        assert child.hear().startswith("UnwritableFileError"), "the negative control"
+
+    put(file, b"by root")
+
+    with running_as(ALICE, "attempt(arguments[0], 'by alice')", file, imports=_REWRITE) as child:
+        assert child.hear() == "True"
+    assert owner(alices_home / ".credentials.lock") == (ALICE.uid, ALICE.gid)
+
+
+def test_a_lock_without_its_name_is_none(home: Path) -> None:
+    """Who waits for a lock that is removed by who has it begins anew, with the one that has the name by then."""
+    file, lock = home / "f", home / ".f.lock"
+    clock = FakeClock(1_000)
+    with lock.open("w") as first, (home / "second").open("w") as second:
+        fcntl.flock(first, fcntl.LOCK_EX)
+        fcntl.flock(second, fcntl.LOCK_EX)
+
+        def pass_on() -> None:
+            if len(clock.slept) == 1:
+                (home / "second").rename(lock)
+                first.close()
+            else:
+                second.close()
+
+        clock.while_asleep = pass_on
+        assert rewrite(str(file), lambda _: b"new", clock)
+    assert len(clock.slept) == 2, "the second one was waited for"
+
+
+def test_only_what_a_rewrite_leaves_is_swept(home: Path) -> None:
+    kept = {".f.new-acct.lock", ".f.new-backup", ".f.new-7-0123abcd.lock", ".f.new-7-0123abcde", ".fxnew-7-0123abcd"}
+    for name in kept | {".f.new-7-0123abcd"}:
+        (home / name).touch()
+
+    put(home / "f")
+
+    assert {entry.name for entry in home.iterdir()} == kept | {"f", ".f.lock"}
+
+
+@pytest.mark.usefixtures("as_root")
+@pytest.mark.parametrize(
+    ("bits", "left"), [(0o640, 0o600), (0o664, 0o644), (0o604, 0o600), (0o600, 0o600), (0o4755, 0o755)]
+)
+def test_another_group_does_not_inherit_the_rights_of_the_old_one(alices_home: Path, bits: int, left: int) -> None:
+    mine, anothers = alices_home / "mine", alices_home / "anothers"
+    for file, group in ((mine, ALICE.gid), (anothers, ANOTHER)):
+        file.write_bytes(b"old")
+        os.chown(file, ALICE.uid, group)
+        file.chmod(bits)
+        code = "say(rewrite(arguments[0], lambda _: b'new', SystemClock()))"
+        with running_as(ALICE, code, file, imports=_REWRITE) as child:
+            assert child.hear() == "True"
+
+    assert (owner(anothers), mode(anothers)) == ((ALICE.uid, ALICE.gid), left)
+    assert (owner(mine), mode(mine)) == ((ALICE.uid, ALICE.gid), bits & 0o777), "the negative control"
+
+
 def planted(alices_home: Path, kind: str) -> Path:
     """Put something of root's where the lock of ``credentials`` is looked for, as its user can with rename and link."""
     lock = alices_home / ".credentials.lock"

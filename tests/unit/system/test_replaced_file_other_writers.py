@@ -111,6 +111,23 @@ def test_what_is_begun_at_any_of_our_steps_is_kept(tmp_path: Path, *, empties: b
     assert sorted(entry.name for entry in tmp_path.iterdir()) == [".f.lock", "f"]
 
 
+def test_what_is_put_in_place_at_any_of_our_steps_but_the_rename_itself_is_kept(tmp_path: Path) -> None:
+    """Many editors save by a rename; the one step also shows that this test sees what is lost."""
+    file = tmp_path / "f"
+
+    def save() -> None:
+        (tmp_path / "theirs").write_bytes(THEIRS)
+        (tmp_path / "theirs").rename(file)
+
+    lost = 0
+    for step in count(1):
+        file.write_bytes(b"old")
+        if not at_step(step, save, partial(rewrite, str(file), add_ours, FakeClock(1_000.0))):
+            break
+        lost += THEIRS not in file.read_bytes()
+    assert lost == 1
+
+
 def test_without_the_kernels_word_an_emptied_file_is_kept_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(other_writers, "is_open_for_writing", lambda _: None)
 
